@@ -367,7 +367,7 @@ class Web3Chain(Chain):
         except Exception as error:  # eth-tester raises its own class for a failed call
             if type(error).__name__ != "TransactionFailed":
                 raise
-            raise Reverted(str(error.args[0]) if error.args else "", label) from None
+            raise Reverted(_reason(error), label) from None
 
     def transact(self, sender: Signer, to: str | None, data: bytes, gas: int | None = None, label: str = "") -> Receipt:
         address = to_checksum_address(sender.address)
@@ -432,7 +432,7 @@ class Web3Chain(Chain):
         except Exception as error:
             if type(error).__name__ != "TransactionFailed":
                 raise
-            return str(error.args[0]) if error.args else ""
+            return _reason(error)
         return "out of gas, or the state changed within the block"
 
     def _block_time(self, number: int) -> int:
