@@ -1,0 +1,433 @@
+# pragma version 0.4.3
+"""
+@title Registry
+@license GNU Affero General Public License v3.0 only
+@notice What may be traded and under which policy: instruments, underlyings, margin parameters, scenario rows and shocks.
+        A policy changes as a whole, in one transaction, behind a timelock.
+@dev Words and bits are those of docs/protocol.md, *Policy*. The policy in force is kept as the code of a contract
+     (`policy_code`): its hash can be checked against the whole of it, and a reader takes the words that it needs.
+@custom:security Needs EIP-5656 (cancun).
+@custom:kill Nothing here can be stopped. A proposal can be cancelled before it is enacted; the policy in force stays until
+             another is. Without an owner's action instruments and policy stay as they are.
+"""
+
+
+from snekmate.auth import ownable
+from snekmate.auth import ownable_2step
+
+from interfaces import IRegistry
+from lib import code_storage
+
+
+implements: IRegistry
+
+
+initializes: ownable
+initializes: ownable_2step[ownable := ownable]
+
+
+exports: (
+    ownable_2step.owner,
+    ownable_2step.pending_owner,
+    ownable_2step.transfer_ownership,
+    ownable_2step.accept_ownership,
+)
+
+
+# @dev Where the words of an encoded policy stand, bytes: an offset, then the tuple (version, margin, 40 rows, 16 shocks,
+#      an offset), then the count of underlyings and the underlyings.
+MARGIN_AT: constant(uint256) = 64
+COUNT_AT: constant(uint256) = 1920
+UNDERLYINGS_AT: constant(uint256) = 1952
+MAX_UNDERLYINGS: constant(uint256) = 4
+MAX_LISTINGS: constant(uint256) = 128
+MAX_DELAY: constant(uint256) = 30 * 86400
+
+
+# @dev Kinds of instruments that can be listed.
+PERPETUAL: constant(uint256) = 1
+FUTURE: constant(uint256) = 2
+CALL: constant(uint256) = 3
+PUT: constant(uint256) = 4
+
+
+# @dev 1 in units of 1e-4 and of 1e-6.
+ONE_E4: constant(uint256) = 10_000
+ONE_E6: constant(uint256) = 1_000_000
+
+
+# @dev How long a proposal waits, seconds.
+delay: public(immutable(uint256))
+
+
+# @dev Hash of the policy in force, and the contract whose code is `abi_encode(policy)`.
+# @custom:invariant policy_hash = keccak256(policy_code.code)
+policy_hash: public(bytes32)
+policy_code: public(address)
+
+
+# @dev Hash of the policy before, and when the one in force was enacted, seconds.
+_previous: bytes32
+_enacted_at: uint256
+
+
+# @dev Hash of the proposal and when it can be enacted, seconds; zero without one.
+_proposed: bytes32
+_ready_at: uint256
+
+
+# @dev Whether an instrument may be traded.
+is_listed: public(HashMap[uint256, bool])
+
+
+@deploy
+def __init__(delay_: uint256, policy: IRegistry.Policy):
+    """
+    @notice The deployer becomes the owner; `policy` is in force at once.
+    @param delay_ How long later policies wait, seconds.
+    @param policy The first policy.
+    """
+    ownable.__init__()
+    ownable_2step.__init__()
+    assert delay_ != 0 and delay_ <= MAX_DELAY, "registry: delay out of range"
+    delay = delay_
+    self._check(policy)
+    self._enact(policy)
+
+
+# Owner
+
+
+@external
+def list_instruments(instruments: DynArray[uint256, MAX_LISTINGS]):
+    """
+    @notice Allow instruments to be traded.
+    @dev Each is listed once. Ids ascend strictly, so none is repeated within a call.
+    @param instruments Instrument ids.
+    """
+    ownable._check_owner()
+    underlyings: DynArray[uint256, MAX_UNDERLYINGS] = self._underlyings()
+    last: uint256 = 0
+    for instrument: uint256 in instruments:
+        assert instrument > last, "registry: instruments not ascending"
+        last = instrument
+        assert not self.is_listed[instrument], "registry: instrument already listed"
+        self._check_instrument(instrument, underlyings)
+        self.is_listed[instrument] = True
+    log IRegistry.InstrumentsListed(instruments=instruments)
+
+
+@external
+def propose_policy(policy: IRegistry.Policy):
+    """
+    @notice Begin the timelock of a policy. It takes the place of any other proposal.
+    @dev Everything is checked here; as only one proposal exists and only its enactment changes the policy, what holds now
+         holds when it is enacted.
+    @param policy The whole policy.
+    """
+    ownable._check_owner()
+    self._check(policy)
+    self._check_succession(policy)
+    encoded: Bytes[2112] = abi_encode(policy)
+    proposed: bytes32 = keccak256(encoded)
+    ready_at: uint256 = block.timestamp + delay
+    self._proposed = proposed
+    self._ready_at = ready_at
+    log IRegistry.PolicyProposed(policy_hash=proposed, ready_at=ready_at, encoded=encoded)
+
+
+@external
+def cancel_policy():
+    """
+    @notice Withdraw the proposal.
+    """
+    ownable._check_owner()
+    proposed: bytes32 = self._proposed
+    assert proposed != empty(bytes32), "registry: no policy proposed"
+    self._proposed = empty(bytes32)
+    self._ready_at = 0
+    log IRegistry.PolicyCancelled(policy_hash=proposed)
+
+
+@external
+def enact_policy(policy: IRegistry.Policy):
+    """
+    @notice Put the proposed policy in force, once its delay is over.
+    @param policy The policy that was proposed.
+    """
+    ownable._check_owner()
+    assert self._proposed != empty(bytes32), "registry: no policy proposed"
+    assert keccak256(abi_encode(policy)) == self._proposed, "registry: not the proposed policy"
+    assert block.timestamp >= self._ready_at, "registry: too early"
+    self._proposed = empty(bytes32)
+    self._ready_at = 0
+    self._enact(policy)
+
+
+# Views
+
+
+@view
+@external
+def policy_view() -> (bytes32, uint256, DynArray[uint256, MAX_UNDERLYINGS]):
+    """
+    @notice What the oracle needs of the policy in force.
+    @return (bytes32, uint256, DynArray) Its hash, the word of margin parameters, the words of the underlyings, ascending.
+    """
+    margin: uint256 = self._word(self.policy_code, MARGIN_AT)
+    return self.policy_hash, margin, self._underlyings()
+
+
+@view
+@external
+def underlying(underlying: uint256) -> uint256:
+    """
+    @notice The word of an underlying.
+    @param underlying Its number.
+    @return uint256 The word.
+    """
+    underlyings: DynArray[uint256, MAX_UNDERLYINGS] = self._underlyings()
+    for word: uint256 in underlyings:
+        if word >> 240 == underlying:
+            return word
+    raise "registry: underlying is not listed"
+
+
+@view
+@external
+def previous_policy() -> (bytes32, uint256):
+    """
+    @notice The policy before the one in force.
+    @return (bytes32, uint256) Its hash, zero for none, and when it was replaced, seconds.
+    """
+    return self._previous, self._enacted_at
+
+
+@view
+@external
+def proposed_policy() -> (bytes32, uint256):
+    """
+    @notice The proposal.
+    @return (bytes32, uint256) Its hash and when it can be enacted, seconds; zeros without one.
+    """
+    return self._proposed, self._ready_at
+
+
+# Internal
+
+
+@internal
+def _enact(policy: IRegistry.Policy):
+    """
+    @dev One pointer and one hash move, in one transaction: no reader sees a part of a policy.
+    @param policy A policy that was checked.
+    """
+    encoded: Bytes[2112] = abi_encode(policy)
+    previous: bytes32 = self.policy_hash
+    enacted: bytes32 = keccak256(encoded)
+    where: address = code_storage._store(encoded)
+    self._previous = previous
+    self._enacted_at = block.timestamp
+    self.policy_hash = enacted
+    self.policy_code = where
+    log IRegistry.PolicyEnacted(policy_hash=enacted, previous=previous, encoded=encoded)
+
+
+@view
+@internal
+def _word(where: address, at: uint256) -> uint256:
+    """
+    @param where The policy's contract.
+    @param at Byte at which the word begins.
+    @return uint256 The word.
+    """
+    return convert(extract32(slice(where.code, at, 32), 0), uint256)
+
+
+@view
+@internal
+def _underlyings() -> DynArray[uint256, MAX_UNDERLYINGS]:
+    """
+    @return DynArray The words of the underlyings in force, ascending.
+    """
+    where: address = self.policy_code
+    found: DynArray[uint256, MAX_UNDERLYINGS] = []
+    for i: uint256 in range(self._word(where, COUNT_AT), bound=MAX_UNDERLYINGS):
+        found.append(self._word(where, UNDERLYINGS_AT + 32 * i))
+    return found
+
+
+@view
+@internal
+def _check_instrument(instrument: uint256, underlyings: DynArray[uint256, MAX_UNDERLYINGS]):
+    """
+    @dev Refuses an id with fields that its kind does not have. Tokens cannot be listed: no contract holds them yet.
+    @param instrument Its id.
+    @param underlyings The underlyings in force.
+    """
+    assert instrument >> 104 == 0, "registry: not an instrument"
+    listed: bool = False
+    for word: uint256 in underlyings:
+        if word >> 240 == instrument >> 88:
+            listed = True
+    assert listed, "registry: underlying is not listed"
+    kind: uint256 = instrument & 255
+    expiry: uint256 = (instrument >> 56) & convert(max_value(uint32), uint256)
+    strike: uint256 = (instrument >> 8) & convert(max_value(uint48), uint256)
+    assert kind >= PERPETUAL and kind <= PUT, "registry: kind cannot be listed"
+    assert (strike != 0) == (kind >= CALL), "registry: strike does not fit the kind"
+    if kind == PERPETUAL:
+        assert expiry == 0, "registry: expiry does not fit the kind"
+    else:
+        assert expiry > block.timestamp, "registry: expiry is not in the future"
+
+
+@view
+@internal
+def _check_succession(policy: IRegistry.Policy):
+    """
+    @dev Positions may exist in every underlying of the policy in force: each must stay, and a lot must stay what it is.
+    @param policy The next policy.
+    """
+    underlyings: DynArray[uint256, MAX_UNDERLYINGS] = self._underlyings()
+    for old: uint256 in underlyings:
+        stays: bool = False
+        for new: uint256 in policy.underlyings:
+            if new >> 240 == old >> 240:
+                stays = True
+                assert new >> 208 == old >> 208, "registry: lot size changed"
+        assert stays, "registry: underlying removed"
+
+
+@pure
+@internal
+def _check(policy: IRegistry.Policy):
+    """
+    @notice Every parameter within its bounds.
+    @param policy The policy.
+    """
+    assert policy.version == 1, "registry: unknown policy version"
+    self._check_margin(policy.margin)
+    for i: uint256 in range(40):
+        self._check_row(i, policy.rows[i])
+    self._check_shocks(policy.shocks)
+    self._check_underlyings(policy.underlyings)
+
+
+@pure
+@internal
+def _check_margin(margin: uint256):
+    """
+    @dev Bounds keep the rule meaningful: a credit of at most 30 %, IM above MM, money within magnitudes that no
+         arithmetic downstream can overflow.
+    @param margin The word of margin parameters.
+    """
+    mask16: uint256 = convert(max_value(uint16), uint256)
+    mask48: uint256 = convert(max_value(uint48), uint256)
+    assert margin & mask16 <= 3_000, "registry: kappa out of range"
+    im_factor: uint256 = (margin >> 16) & mask16
+    assert im_factor > ONE_E4 and im_factor <= 5 * ONE_E4, "registry: im_factor out of range"
+    reserve: uint256 = (margin >> 32) & mask48
+    assert reserve != 0 and reserve <= 10_000 * ONE_E6, "registry: keeper reserve out of range"
+    least: uint256 = (margin >> 80) & mask16
+    most: uint256 = (margin >> 96) & mask16
+    assert least <= most and most <= ONE_E4, "registry: penalty out of range"
+    ramp: uint256 = (margin >> 112) & convert(max_value(uint32), uint256)
+    assert ramp != 0 and ramp <= 7 * 86400, "registry: penalty time out of range"
+    assert (margin >> 144) & mask16 <= ONE_E4, "registry: liquidator share out of range"
+    assert (margin >> 160) & mask48 <= 1_000_000 * ONE_E6, "registry: dust size out of range"
+    assert (margin >> 208) & mask16 <= 100, "registry: trade fee out of range"
+    band: uint256 = (margin >> 224) & mask16
+    assert band != 0 and band <= 5_000, "registry: price band out of range"
+    assert margin >> 240 == 0, "registry: margin bits not zero"
+
+
+@pure
+@internal
+def _check_row(index: uint256, row: uint256):
+    """
+    @dev The kinds of rows are where docs/protocol.md puts them: fallback and auditors read rows by number. A scan move is at
+         most one scan range, which is below 100 %, and a tail above -100 %, so every scenario price is positive.
+    @param index The row's number.
+    @param row The row.
+    """
+    kind: uint256 = row & 255
+    volatility: uint256 = (row >> 8) & 255
+    move: int256 = convert((row >> 16) & convert(max_value(uint64), uint256), int256)
+    if move >= 2**63:
+        move -= 2**64
+    weight: uint256 = (row >> 80) & convert(max_value(uint64), uint256)
+    one: int256 = convert(ONE_E6, int256)
+    assert row >> 144 == 0, "registry: row bits not zero"
+    if index < 27:
+        assert kind == 0, "registry: row of the wrong kind"
+        assert volatility <= 2, "registry: row volatility unknown"
+        assert move >= -one and move <= one, "registry: row move out of range"
+    elif index < 34:
+        assert kind == 1, "registry: row of the wrong kind"
+        assert volatility == 1, "registry: tail volatility is not up"
+        assert move > -one and move <= 10 * one and move != 0, "registry: row move out of range"
+    else:
+        assert kind == 2 + (index - 34) // 2, "registry: row of the wrong kind"
+        assert volatility == 0, "registry: row volatility not zero"
+        sign: int256 = one
+        if index % 2 == 1:
+            sign = -one
+        assert move == sign, "registry: row move out of range"
+    if index < 27 or index > 33:
+        assert weight == 0, "registry: row weight not zero"
+    else:
+        assert weight != 0 and weight <= 100_000_000, "registry: row weight out of range"
+    if index == 0:
+        assert row == 0, "registry: first row is not the mark"
+
+
+@pure
+@internal
+def _check_shocks(shocks: uint256[16]):
+    """
+    @dev Volatility down, twist and skew at most 100 %, so no volatility turns negative; a basis of at most 20 % keeps
+         forwards positive out to two years.
+    @param shocks The shocks, 1e-6.
+    """
+    bounds: uint256[11] = [
+        5 * ONE_E6,
+        ONE_E6,
+        5 * ONE_E6,
+        ONE_E6,
+        ONE_E6,
+        ONE_E6 // 5,
+        ONE_E6,
+        ONE_E6,
+        ONE_E6 // 5,
+        ONE_E6 // 10,
+        ONE_E6 // 2,
+    ]
+    for i: uint256 in range(11):
+        assert shocks[i] <= bounds[i], "registry: shock out of range"
+    for i: uint256 in range(11, 16):
+        assert shocks[i] == 0, "registry: shock beyond the last not zero"
+
+
+@pure
+@internal
+def _check_underlyings(underlyings: DynArray[uint256, MAX_UNDERLYINGS]):
+    """
+    @dev Scan ranges rise at least as fast as they fall: margin follows a crash at once and forgets it slowly.
+    @param underlyings The words of the underlyings.
+    """
+    mask32: uint256 = convert(max_value(uint32), uint256)
+    assert len(underlyings) != 0, "registry: no underlying"
+    last: uint256 = 0
+    for word: uint256 in underlyings:
+        assert word >> 240 > last, "registry: underlyings not ascending"
+        last = word >> 240
+        assert (word >> 208) & mask32 != 0, "registry: lots per unit is zero"
+        least: uint256 = (word >> 176) & mask32
+        most: uint256 = (word >> 144) & mask32
+        assert least != 0 and least <= most and most < ONE_E6, "registry: scan range bounds out of range"
+        up: uint256 = (word >> 112) & mask32
+        assert up != 0 and up <= 10 * ONE_E6, "registry: slew out of range"
+        assert (word >> 80) & mask32 <= up, "registry: slew falls faster than it rises"
+        assert (word >> 32) & convert(max_value(uint48), uint256) != 0, "registry: depth is zero"
+        assert word & mask32 == 0, "registry: underlying bits not zero"
