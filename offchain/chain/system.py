@@ -1,0 +1,205 @@
+"""The one deployer: every test, script and demonstration gets its contracts from here, wired and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from eth_abi import decode
+
+from offchain.chain.artifacts import artifact
+from offchain.chain.backends import Chain, Contract, Reverted, Signer
+from offchain.config import BallastError
+
+POLICY_TYPE = "(uint256,uint256,uint256[40],uint256[16],uint256[])"
+MAX_LISTED_AT_ONCE = 128
+INSURANCE, CLEARING, SHORTFALL, FEES, FIRST_ACCOUNT = 1, 2, 3, 4, 256
+_NAMES = {
+    "token": "mocks/SettlementToken",
+    "registry": "Registry",
+    "committee": "Committee",
+    "oracle": "RiskOracle",
+    "ledger": "Ledger",
+    "clearing": "ClearingHouse",
+    "liquidator": "Liquidator",
+}
+
+
+class Seat(Protocol):
+    """A future member of the committee, as enrolment needs it."""
+
+    @property
+    def address(self) -> str:
+        """Address that names the member."""
+        ...
+
+    @property
+    def key(self) -> bytes:
+        """Public key, 256 bytes."""
+        ...
+
+    def possession(self, chain_id: int, committee: str) -> bytes:
+        """Proof of possession of the key for that Committee on that chain, 128 bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """Times of a deployment, seconds.
+
+    Attributes
+    ----------
+    slot : length of an oracle slot. max_age : oldest epoch that counts as fresh. min_interval : least time between two
+    epochs. timelock : how long a policy waits.
+    """
+
+    slot: int = 30
+    max_age: int = 180
+    min_interval: int = 15
+    timelock: int = 86_400
+
+
+HOURLY = Cadence(slot=3600, max_age=7200, min_interval=1800, timelock=86_400)
+
+
+@dataclass(frozen=True)
+class System:
+    """A deployed Ballast. Each attribute but the first and last is a `Contract`."""
+
+    chain: Chain
+    token: Contract
+    registry: Contract
+    committee: Contract
+    oracle: Contract
+    ledger: Contract
+    clearing: Contract
+    liquidator: Contract
+    deployed_at: int
+
+    @classmethod
+    def deploy(
+        cls,
+        chain: Chain,
+        deployer: Signer,
+        policy: bytes,
+        seats: Sequence[Seat] | None,
+        cadence: Cadence = HOURLY,
+        token: str | None = None,
+        instruments: Sequence[int] = (),
+    ) -> System:
+        """Deploy and wire everything, then check the wiring.
+
+        Parameters
+        ----------
+        policy : the first policy, ABI-encoded as in docs/protocol.md.
+        seats : the first committee, in order; `None` deploys `mocks/AnySignature` in its place, which believes
+            everything, for in-process chains without BLS precompiles.
+        token : address of the settlement token; `None` deploys a test token that anyone may mint.
+        instruments : ids to list, ascending.
+
+        Raises
+        ------
+        Reverted
+            A contract refused, with its reason. BallastError: the wiring is wrong.
+        """
+        began = chain.block_number
+        if token is None:
+            money = chain.deploy(artifact(_NAMES["token"]), sender=deployer)
+        else:
+            money = chain.at(artifact(_NAMES["token"]), token)
+        values = decode([POLICY_TYPE], policy)[0]
+        registry = chain.deploy(artifact("Registry"), cadence.timelock, values, sender=deployer)
+        if seats is None:
+            committee = chain.deploy(artifact("mocks/AnySignature"), sender=deployer)
+        else:
+            committee = chain.deploy(artifact("Committee"), sender=deployer)
+            for seat in seats:
+                proof = seat.possession(chain.chain_id, committee.address)
+                committee.send.enrol(seat.address, seat.key, proof, sender=deployer)
+            committee.send.seat(sender=deployer)
+        oracle = chain.deploy(
+            artifact("RiskOracle"), committee, registry, cadence.slot, cadence.max_age, cadence.min_interval,
+            sender=deployer,
+        )  # fmt: skip
+        ledger = chain.deploy(artifact("Ledger"), money, sender=deployer)
+        clearing = chain.deploy(artifact("ClearingHouse"), ledger, oracle, registry, sender=deployer)
+        liquidator = chain.deploy(artifact("Liquidator"), ledger, oracle, sender=deployer)
+        ledger.send.set_engines([clearing.address, liquidator.address], sender=deployer)
+        system = cls(chain, money, registry, committee, oracle, ledger, clearing, liquidator, began + 1)
+        system.list_instruments(instruments, deployer)
+        system.check()
+        return system
+
+    def list_instruments(self, instruments: Sequence[int], owner: Signer) -> None:
+        """List instrument ids, ascending, in as few transactions as the contract allows."""
+        for start in range(0, len(instruments), MAX_LISTED_AT_ONCE):
+            self.registry.send.list_instruments(list(instruments[start : start + MAX_LISTED_AT_ONCE]), sender=owner)
+
+    def check(self) -> None:
+        """Ask every contract whom it trusts. Raises BallastError, naming the wrong link."""
+        links = {
+            "ledger.token": (self.ledger.call.token(), self.token),
+            "oracle.committee": (self.oracle.call.committee(), self.committee),
+            "oracle.registry": (self.oracle.call.registry(), self.registry),
+            "clearing.ledger": (self.clearing.call.ledger(), self.ledger),
+            "clearing.oracle": (self.clearing.call.oracle(), self.oracle),
+            "clearing.registry": (self.clearing.call.registry(), self.registry),
+            "liquidator.ledger": (self.liquidator.call.ledger(), self.ledger),
+            "liquidator.oracle": (self.liquidator.call.oracle(), self.oracle),
+        }
+        for link, (found, wanted) in links.items():
+            if found != wanted.address:
+                raise BallastError(f"{link} is {found}, not {wanted.address}: deploy again")
+        for engine in (self.clearing, self.liquidator):
+            if not self.ledger.call.is_engine(engine.address):
+                raise BallastError(f"{engine.artifact.name} is no engine of the ledger: deploy again")
+
+    # accounts
+    def open_account(self, owner: Signer) -> int:
+        """Open an account owned by `owner`; returns its id."""
+        receipt = self.ledger.send.open_account(owner.address, sender=owner)
+        return int(receipt.event("AccountOpened").args["account"])
+
+    def deposit(self, account: int, amount: int, payer: Signer) -> None:
+        """Approve and deposit `amount` micro-USD of the settlement token from `payer`."""
+        self.token.send.approve(self.ledger.address, amount, sender=payer)
+        self.clearing.send.deposit(account, amount, sender=payer)
+
+    # addresses
+    def save(self, path: Path) -> None:
+        """Write the addresses to a JSON file, which `load` reads."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        body: dict[str, object] = {name: getattr(self, name).address for name in _NAMES}
+        body |= {"chain_id": self.chain.chain_id, "deployed_at": self.deployed_at}
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(body, indent=2) + "\n")
+        scratch.replace(path)
+
+    @classmethod
+    def load(cls, chain: Chain, path: Path) -> System:
+        """A deployment from its file.
+
+        Raises
+        ------
+        BallastError
+            No such file, not ours, of another chain, or the wiring does not hold.
+        """
+        try:
+            body = json.loads(path.read_text())
+            contracts = {name: chain.at(artifact(kind), body[name]) for name, kind in _NAMES.items()}
+            began, chain_id = int(body["deployed_at"]), int(body["chain_id"])
+        except FileNotFoundError as error:
+            raise BallastError(f"no deployment at {path}: run `ape run deploy` first, or name the file") from error
+        except (KeyError, ValueError, TypeError) as error:
+            raise BallastError(f"{path} is not a deployment file: {error}") from error
+        if chain_id != chain.chain_id:
+            raise BallastError(f"{path} is of chain {chain_id}, the node is of chain {chain.chain_id}: choose the other")
+        system = cls(chain, **contracts, deployed_at=began)
+        try:
+            system.check()
+        except Reverted as error:
+            raise BallastError(f"{path} does not match the chain: {error}; deploy again") from error
+        return system
