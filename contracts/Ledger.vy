@@ -1,0 +1,472 @@
+# pragma version 0.4.3
+# pragma nonreentrancy off
+"""
+@title Ledger
+@license GNU Affero General Public License v3.0 only
+@notice Holds every balance, position and checkpoint, the settlement tokens, and the one lock against reentrancy. It knows
+        nothing of prices or margin: the engines (ClearingHouse, Liquidator) decide, the ledger conserves. Cash is signed
+        micro-USD, which is one unit of the 6-decimal settlement token; positions are signed lots.
+@custom:security Needs transient storage (EIP-1153) and memory copying (EIP-5656). The settlement token must be trusted not to
+        change balances on its own; one that charges a fee on transfer is refused, one that calls back is held off by the
+        lock, one that returns nothing is accepted. Engines are fixed once, by the deployer.
+@custom:kill Nothing here stops: an engine that does not call leaves all balances where they are.
+"""
+
+from ethereum.ercs import IERC20
+from ethereum.ercs import IERC20Detailed
+from interfaces import ILedger
+from lib import constants
+
+implements: ILedger
+
+
+# An account's `_identity` word: owner (bits 255..96), then four lanes of 24 bits, each an underlying (u16) over its count of
+# open positions (u8), ascending from the top, then zeros.
+# An account's `_state` word: cash (i128, bits 255..128), version (u32), last trade epoch (u64), sum |q| (u32, low).
+_COUNTS: constant(uint256) = 2**96 - 1
+_LANE: constant(uint256) = 2**24 - 1
+_CASH_LIMIT: constant(int256) = 2**127
+_EPOCH: constant(uint256) = constants.MASK_64 << 32
+
+
+_DEPLOYER: immutable(address)
+_TOKEN: immutable(IERC20)
+
+
+# Whether an address may change balances. Written once.
+is_engine: public(HashMap[address, bool])
+_wired: bool
+
+# Settlement tokens that came in by `deposit` less those that went out by `withdraw`; tokens sent here otherwise do not count.
+# Invariant `cash_is_held`: sum of cash over all accounts = tokens_held <= token.balanceOf(self).
+tokens_held: public(uint256)
+
+# The id that the next account gets. Ids from FIRST_ACCOUNT up to here exist, and so do the four reserved ones.
+next_account: public(uint256)
+
+_identity: HashMap[uint256, uint256]
+_state: HashMap[uint256, uint256]
+
+# Signed lots by `account << 104 | instrument`.
+# Invariant `positions_net_to_zero`: sum over accounts of q = 0 for each instrument.
+# Invariant `counts_are_true`: an account's lanes count its nonzero positions by underlying, and sum |q| is their sum < 2^32.
+_quantity: HashMap[uint256, int256]
+
+# Running hash h' = keccak256(abi.encode(h, account, instrument, dq)) of all changes of an account's positions.
+_position_hash: HashMap[uint256, bytes32]
+
+# keccak256(abi.encode(epoch, digest of the margin content)), written by an engine that checked the content.
+_checkpoint: HashMap[uint256, bytes32]
+
+# Set while an engine acts, across all contracts; falls with the transaction.
+_locked: transient(bool)
+
+
+@deploy
+def __init__(token: address):
+    """
+    @notice Fix the settlement token. Its books begin at nothing.
+    @param token ERC-20 token with 6 decimals.
+    """
+    assert staticcall IERC20Detailed(token).decimals() == 6, "ledger: token needs 6 decimals"
+    _DEPLOYER = msg.sender
+    _TOKEN = IERC20(token)
+    self.next_account = constants.FIRST_ACCOUNT
+
+
+# Deployer
+
+
+@external
+def set_engines(engines: DynArray[address, 4]):
+    """
+    @notice Fix the contracts that may change balances, once and for ever.
+    @dev Only the deployer, so that nobody gets in between deployment and this call.
+    @param engines Contracts that check margin before they act.
+    """
+    assert msg.sender == _DEPLOYER, "ledger: only the deployer"
+    assert not self._wired, "ledger: engines are fixed"
+    self._wired = True
+    for engine: address in engines:
+        assert engine != empty(address), "ledger: empty engine"
+        self.is_engine[engine] = True
+    log ILedger.EnginesSet(engines=engines)
+
+
+# Anyone, and owners
+
+
+@external
+def open_account(owner: address) -> uint256:
+    """
+    @notice Open an account for anyone. One person may own many.
+    @param owner Who may withdraw from it and sign its orders.
+    @return uint256 The account's id; ids are never reused.
+    """
+    assert owner != empty(address), "ledger: no owner"
+    account: uint256 = self.next_account
+    self.next_account = account + 1
+    self._identity[account] = convert(owner, uint256) << 96
+    log ILedger.AccountOpened(account=account, owner=owner)
+    return account
+
+
+@external
+def transfer_account(account: uint256, owner: address):
+    """
+    @notice Give an account away, with everything in it. Orders signed so far become void.
+    @dev Refused while an engine acts, which may hold the owner in memory.
+    @param account The caller's account.
+    @param owner The new owner.
+    """
+    assert not self._locked, "ledger: locked"
+    assert owner != empty(address), "ledger: no owner"
+    identity: uint256 = self._identity[account]
+    assert convert(identity >> 96, address) == msg.sender, "ledger: not the owner"
+    self._identity[account] = convert(owner, uint256) << 96 | identity & _COUNTS
+    state: uint256 = self._state[account]
+    version: uint256 = ((state >> 96) & constants.MASK_32) + 1
+    assert version <= constants.MASK_32, "ledger: no more versions"
+    self._state[account] = state + (1 << 96)
+    log ILedger.AccountTransferred(account=account, previous=msg.sender, owner=owner, version=version)
+
+
+# Engines
+
+
+@external
+def enter():
+    """
+    @notice Take the lock for one action. Whoever is called meanwhile, a token for one, finds every engine closed.
+    """
+    assert self.is_engine[msg.sender], "ledger: only engines"
+    assert not self._locked, "ledger: locked"
+    self._locked = True
+
+
+@external
+def leave():
+    """
+    @notice Give the lock back at the end of the action.
+    """
+    self._only_in_action()
+    self._locked = False
+
+
+@external
+def deposit(account: uint256, payer: address, amount: uint256):
+    """
+    @notice Take settlement tokens from the payer, who approved this contract, into an account's cash.
+    @dev The balance is compared only to refuse a token that takes a fee; the books do not rest on it. Cash rises after the
+         tokens came, so nothing that a token calls back can see cash that is not held.
+    @param account An account that exists, reserved ones included.
+    @param payer Who pays.
+    @param amount Micro-USD, not zero.
+    """
+    self._only_in_action()
+    assert amount != 0, "ledger: zero amount"
+    reserved: bool = account >= constants.INSURANCE and account <= constants.FEES
+    owned: bool = account >= constants.FIRST_ACCOUNT and account < self.next_account
+    assert reserved or owned, "ledger: no such account"
+    held: uint256 = staticcall _TOKEN.balanceOf(self)
+    assert extcall _TOKEN.transferFrom(payer, self, amount, default_return_value=True), "ledger: token transfer failed"
+    assert staticcall _TOKEN.balanceOf(self) == held + amount, "ledger: token takes a fee"
+    self.tokens_held += amount
+    self._add_cash(account, self._signed(amount))
+    log ILedger.Deposit(account=account, payer=payer, amount=amount)
+
+
+@external
+def withdraw(account: uint256, to: address, amount: uint256):
+    """
+    @notice Pay settlement tokens out of an account's cash, which may go below zero if the engine finds the account good.
+    @dev The token is called last.
+    @param account The account.
+    @param to Who gets the tokens.
+    @param amount Micro-USD, not zero.
+    """
+    self._only_in_action()
+    assert amount != 0, "ledger: zero amount"
+    assert to != empty(address) and to != self, "ledger: bad recipient"
+    held: uint256 = self.tokens_held
+    assert amount <= held, "ledger: not enough tokens held"
+    self.tokens_held = held - amount
+    self._add_cash(account, -self._signed(amount))
+    log ILedger.Withdrawal(account=account, to=to, amount=amount)
+    assert extcall _TOKEN.transfer(to, amount, default_return_value=True), "ledger: token transfer failed"
+
+
+@external
+def move_cash(giver: uint256, taker: uint256, amount: uint256, reason: uint256):
+    """
+    @notice Move cash between two accounts.
+    @param giver Account that pays.
+    @param taker Account that gets it.
+    @param amount Micro-USD.
+    @param reason Why (constants.vy).
+    """
+    self._only_in_action()
+    self._add_cash(giver, -self._signed(amount))
+    self._add_cash(taker, self._signed(amount))
+    log ILedger.CashMoved(giver=giver, taker=taker, amount=amount, reason=reason)
+
+
+@external
+def move_position(
+    giver: uint256, taker: uint256, instrument: uint256, lots: uint256, cash: int256, epoch: uint256
+) -> (ILedger.Account, ILedger.Account):
+    """
+    @notice Move lots from one account to another against cash.
+    @dev Both sides change by the same lots and cash, so the sums stay.
+    @param giver Account whose position falls.
+    @param taker Account whose position rises.
+    @param instrument Instrument id, below 2^104.
+    @param lots Lots, not zero, below 2^32.
+    @param cash Micro-USD from taker to giver, signed.
+    @param epoch The epoch under which they trade; both accounts remember it.
+    @return Account, Account Both after the move.
+    """
+    self._only_in_action()
+    assert giver != taker, "ledger: one account on both sides"
+    assert lots != 0 and lots < constants.SUM_LIMIT, "ledger: lots out of range"
+    change: int256 = convert(lots, int256)
+    given: ILedger.Account = self._change(giver, instrument, -change, cash, epoch)
+    taken: ILedger.Account = self._change(taker, instrument, change, -cash, epoch)
+    log ILedger.PositionMoved(
+        giver=giver, taker=taker, instrument=instrument, lots=lots, cash=cash, epoch=epoch
+    )
+    return (given, taken)
+
+
+@external
+def set_checkpoint(account: uint256, checkpoint: bytes32):
+    """
+    @notice Remember the margin content that the engine checked or computed.
+    @param account The account.
+    @param checkpoint `keccak256(abi.encode(epoch, digest))`.
+    """
+    self._only_in_action()
+    self._checkpoint[account] = checkpoint
+
+
+# Views. While an engine acts they show the state before the token's call in `deposit`, and after it in `withdraw`: books and
+# cash agree at both moments, so a contract that reads them from a callback is told nothing false.
+
+
+@view
+@external
+def account(account: uint256) -> ILedger.Account:
+    """
+    @notice An account as it is now.
+    @param account The account; one that does not exist has no owner.
+    @return Account Owner, version, cash, last trade epoch, head and position hash.
+    """
+    return self._account(account, self._identity[account], self._state[account], self._position_hash[account])
+
+
+@view
+@external
+def quantity(account: uint256, instrument: uint256) -> int256:
+    """
+    @notice An account's position.
+    @param account The account.
+    @param instrument Instrument id.
+    @return int256 Signed lots.
+    """
+    return self._quantity[account << 104 | instrument]
+
+
+@view
+@external
+def quantities(
+    account: uint256, instruments: DynArray[uint256, constants.MAX_POSITIONS]
+) -> DynArray[int256, constants.MAX_POSITIONS]:
+    """
+    @notice Several of an account's positions.
+    @param account The account.
+    @param instruments Instrument ids.
+    @return DynArray Signed lots, in the same order.
+    """
+    found: DynArray[int256, constants.MAX_POSITIONS] = []
+    base: uint256 = account << 104
+    for instrument: uint256 in instruments:
+        found.append(self._quantity[base | instrument])
+    return found
+
+
+@view
+@external
+def checkpoint(account: uint256) -> bytes32:
+    """
+    @notice The checkpoint last stored for an account, zero if none.
+    @param account The account.
+    @return bytes32 `keccak256(abi.encode(epoch, digest))`.
+    """
+    return self._checkpoint[account]
+
+
+@view
+@external
+def token() -> address:
+    """
+    @notice The settlement token.
+    @return address Its contract.
+    """
+    return _TOKEN.address
+
+
+# Internal
+
+
+@view
+@internal
+def _only_in_action():
+    """
+    @dev The caller is an engine, and some engine holds the lock.
+    """
+    assert self.is_engine[msg.sender], "ledger: only engines"
+    assert self._locked, "ledger: not entered"
+
+
+@pure
+@internal
+def _signed(amount: uint256) -> int256:
+    """
+    @dev An amount as a signed number.
+    @param amount Micro-USD.
+    """
+    assert amount < 2**127, "ledger: amount out of range"
+    return convert(amount, int256)
+
+
+@pure
+@internal
+def _with_cash(state: uint256, change: int256) -> uint256:
+    """
+    @dev A state word whose cash changed.
+    @param state The word.
+    @param change Signed micro-USD.
+    """
+    assert change > -_CASH_LIMIT and change < _CASH_LIMIT, "ledger: amount out of range"
+    cash: int256 = unsafe_add(convert(convert(state, bytes32), int256) >> 128, change)
+    assert cash >= -_CASH_LIMIT and cash < _CASH_LIMIT, "ledger: cash out of range"
+    return convert(convert(cash, bytes32), uint256) << 128 | state & constants.MASK_128
+
+
+@internal
+def _add_cash(account: uint256, change: int256):
+    """
+    @dev Change an account's cash.
+    @param account The account.
+    @param change Signed micro-USD.
+    """
+    self._state[account] = self._with_cash(self._state[account], change)
+
+
+@internal
+def _change(
+    account: uint256, instrument: uint256, change: int256, cash: int256, epoch: uint256
+) -> ILedger.Account:
+    """
+    @dev Change a position and cash of one account, with its counts, its sum |q| and its position hash.
+    @param account The account.
+    @param instrument Instrument id.
+    @param change Signed lots, not zero.
+    @param cash Signed micro-USD.
+    @param epoch The epoch of the trade.
+    """
+    key: uint256 = account << 104 | instrument
+    before: int256 = self._quantity[key]
+    after: int256 = before + change
+    self._quantity[key] = after
+
+    state: uint256 = self._with_cash(self._state[account], cash)
+    total: uint256 = (state & constants.MASK_32) + convert(abs(after), uint256) - convert(abs(before), uint256)
+    assert total < constants.SUM_LIMIT, "ledger: too many lots"
+    state = state & ~(_EPOCH | constants.MASK_32) | epoch << 32 | total
+    self._state[account] = state
+
+    identity: uint256 = self._identity[account]
+    if before == 0:
+        identity = self._counted(identity, instrument >> 88)
+        self._identity[account] = identity
+    elif after == 0:
+        identity = self._uncounted(identity, instrument >> 88)
+        self._identity[account] = identity
+
+    position_hash: bytes32 = keccak256(abi_encode(self._position_hash[account], account, instrument, change))
+    self._position_hash[account] = position_hash
+    return self._account(account, identity, state, position_hash)
+
+
+@pure
+@internal
+def _counted(identity: uint256, underlying: uint256) -> uint256:
+    """
+    @dev An identity word with one open position more in an underlying. A lane that is new goes to its ascending place.
+    @param identity The word.
+    @param underlying The underlying, 1 to 2^16 - 1.
+    """
+    assert underlying != 0 and underlying <= constants.MASK_16, "ledger: no such underlying"
+    count: uint256 = 0
+    place: uint256 = 0  # lanes of lower underlyings
+    known: bool = False
+    for i: uint256 in range(constants.MAX_UNDERLYINGS):
+        lane: uint256 = (identity >> unsafe_sub(72, unsafe_mul(24, i))) & _LANE
+        count = unsafe_add(count, lane & constants.MASK_8)
+        if lane >> 8 == underlying:
+            known = True
+        elif lane != 0 and lane >> 8 < underlying:
+            place = unsafe_add(place, 1)
+    assert count < constants.MAX_POSITIONS, "ledger: too many positions"
+    if known:
+        return identity + (1 << unsafe_sub(72, unsafe_mul(24, place)))
+    assert identity & _LANE == 0, "ledger: too many underlyings"
+    below: uint256 = identity & ((1 << unsafe_sub(96, unsafe_mul(24, place))) - 1)
+    return (identity - below) + (below >> 24) + ((underlying << 8 | 1) << unsafe_sub(72, unsafe_mul(24, place)))
+
+
+@pure
+@internal
+def _uncounted(identity: uint256, underlying: uint256) -> uint256:
+    """
+    @dev An identity word with one open position less in an underlying that has one. A lane that empties is closed up.
+    @param identity The word.
+    @param underlying The underlying.
+    """
+    for i: uint256 in range(constants.MAX_UNDERLYINGS):
+        low_bit: uint256 = unsafe_sub(72, unsafe_mul(24, i))
+        lane: uint256 = (identity >> low_bit) & _LANE
+        if lane >> 8 == underlying:
+            if lane & constants.MASK_8 != 1:
+                return identity - (1 << low_bit)
+            below: uint256 = identity & ((1 << low_bit) - 1)
+            return identity - (lane << low_bit) - below + (below << 24)
+    raise "ledger: counts are false"
+
+
+@pure
+@internal
+def _account(account: uint256, identity: uint256, state: uint256, position_hash: bytes32) -> ILedger.Account:
+    """
+    @dev An account's words spread out. The head is built from the ledger's own counts, so no witness can misstate it.
+    @param account The account.
+    @param identity Its identity word.
+    @param state Its state word.
+    @param position_hash Its position hash.
+    """
+    head: uint256 = account << 192 | state & constants.MASK_32
+    head |= ((identity >> 80) & constants.MASK_16) << 176
+    head |= ((identity >> 56) & constants.MASK_16) << 160
+    head |= ((identity >> 32) & constants.MASK_16) << 144
+    head |= ((identity >> 8) & constants.MASK_16) << 128
+    count: uint256 = unsafe_add((identity >> 72) & constants.MASK_8, (identity >> 48) & constants.MASK_8)
+    count = unsafe_add(count, unsafe_add((identity >> 24) & constants.MASK_8, identity & constants.MASK_8))
+    return ILedger.Account(
+        owner=convert(identity >> 96, address),
+        version=(state >> 96) & constants.MASK_32,
+        cash=convert(convert(state, bytes32), int256) >> 128,
+        last_trade_epoch=(state >> 32) & constants.MASK_64,
+        head=head | count << 64,
+        position_hash=position_hash,
+    )

@@ -1,0 +1,304 @@
+# pragma version 0.4.3
+# pragma nonreentrancy off
+"""
+@title Liquidator
+@license GNU Affero General Public License v3.0 only
+@notice Margin calls, and the liquidation of single legs of an account that is worth less than its maintenance margin.
+
+            penalty = min(floor(phi * fall), max(PV, 0))    fall = (risk + closeout) before - (risk + closeout) after takes
+            phi     = from least to most, linear in oracle-live time since the margin call; the least if not called
+            reward  = floor(split * penalty) to the taker, the rest to insurance
+
+        Legs change hands at the mark, so a take leaves both accounts' PV as it was: the account pays the penalty only, and
+        only out of what it has.
+@custom:security Needs transient storage (EIP-1153) and memory copying (EIP-5656). Believes the latest header of the oracle.
+@custom:kill Nothing here can be stopped. When the oracle is not fresh, or an underlying of the account is not live, no account
+        can be called or liquidated.
+"""
+
+from interfaces import ILedger
+from interfaces import ILiquidator
+from interfaces import IMargin
+from interfaces import IRiskOracle
+from lib import constants
+from lib import engine
+from lib import instrument
+from lib import margin
+from lib import merkle
+from lib import risk_array
+
+implements: ILiquidator
+initializes: engine
+
+exports: (
+    engine.ledger,
+    engine.oracle,
+)
+
+
+# Oracle-live seconds at an account's margin call, plus one; zero if it is not called.
+_called: HashMap[uint256, uint256]
+
+
+@deploy
+def __init__(ledger: address, oracle: address):
+    """
+    @notice Bind the liquidator to its ledger and oracle for ever.
+    @param ledger The ledger, which must name this contract as an engine.
+    @param oracle The risk oracle.
+    """
+    engine.__init__(ledger, oracle)
+
+
+# Anyone
+
+
+@external
+def margin_call(account: uint256, witness: IMargin.Witness):
+    """
+    @notice Record that an account is below initial margin. From now on its penalty rises with oracle-live time.
+    @param account The account.
+    @param witness Its witness.
+    """
+    state: ILedger.Account = staticcall engine.ledger.account(account)
+    latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
+    assert latest.fresh, "liquidator: oracle is not fresh"
+    assert self._called[account] == 0, "liquidator: already called"
+    assert engine._all_live(state.head), "liquidator: underlying is not live"
+    content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
+    found: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
+    assert found.im_excess < 0, "liquidator: account is healthy"
+    self._called[account] = latest.live + 1
+    log ILiquidator.MarginCalled(
+        account=account, epoch=latest.epoch, live=latest.live, deficit=convert(-found.im_excess, uint256)
+    )
+
+
+@external
+def clear_call(account: uint256, witness: IMargin.Witness):
+    """
+    @notice Strike out the margin call of an account that is HEALTHY again.
+    @param account The account.
+    @param witness Its witness.
+    """
+    state: ILedger.Account = staticcall engine.ledger.account(account)
+    latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
+    assert self._called[account] != 0, "liquidator: not called"
+    content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
+    found: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
+    assert found.im_excess >= 0, "liquidator: still below initial margin"
+    self._clear(account, latest.epoch)
+
+
+@external
+def liquidate(
+    account: uint256,
+    taker: uint256,
+    takes: DynArray[ILiquidator.Take, constants.MAX_TAKES],
+    proof: DynArray[bytes32, 256],
+    flags: DynArray[uint256, 2],
+    witness: IMargin.Witness,
+    taker_witness: IMargin.Witness,
+):
+    """
+    @notice Take legs of an account below maintenance margin, at the mark, for a share of the penalty.
+    @dev MM excess must strictly rise after the penalty, and the taker end above initial margin. What restores the account may
+         be overshot by one lot: with one lot less of the last take, and the penalty of that, it would have ended below
+         initial margin. An account of dust size may be taken whole.
+    @param account The account.
+    @param taker The caller's account, which gets the legs.
+    @param takes Legs, instrument ids ascending.
+    @param proof Hashes of the multiproof of their leaves.
+    @param flags Flags of the multiproof, packed.
+    @param witness Witness of the account.
+    @param taker_witness Witness of the taker; empty if it has no positions.
+    """
+    extcall engine.ledger.enter()
+    latest: IRiskOracle.Latest = staticcall engine.oracle.latest()
+    assert latest.fresh, "liquidator: oracle is not fresh"
+    assert account >= constants.FIRST_ACCOUNT, "liquidator: reserved account"
+    assert account != taker, "liquidator: one account on both sides"
+    state: ILedger.Account = staticcall engine.ledger.account(account)
+    other: ILedger.Account = staticcall engine.ledger.account(taker)
+    assert other.owner == msg.sender, "liquidator: not the taker's owner"
+    assert engine._all_live(state.head), "liquidator: underlying is not live"
+    self._prove(takes, proof, flags, latest.instrument_root)
+
+    content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
+    taker_content: margin.Content = engine._believe(other, taker_witness, latest.epoch, latest.account_root)
+    before: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
+    assert before.mm_excess < 0, "liquidator: account is above maintenance margin"
+
+    # The takes, at the mark. `short` is the content with one lot less of the last.
+    short: margin.Content = content
+    taken: DynArray[ILiquidator.Taken, constants.MAX_TAKES] = []
+    for take: ILiquidator.Take in takes:
+        leg: IMargin.Leg = IMargin.Leg(meta=take.meta, array=take.array)
+        id: uint256 = instrument._id(take.meta)
+        price: int256 = risk_array._mark(take.array)
+        held: int256 = staticcall engine.ledger.quantity(account, id)
+        taker_held: int256 = staticcall engine.ledger.quantity(taker, id)
+        if take.lots > 0:
+            assert take.lots <= held, "liquidator: more than the position"
+            short = margin._apply(content, leg, 1 - take.lots, held, content.head)
+            state, other = extcall engine.ledger.move_position(
+                account, taker, id, convert(take.lots, uint256), take.lots * price, latest.epoch
+            )
+        else:
+            assert take.lots < 0, "liquidator: empty take"
+            assert take.lots >= held, "liquidator: more than the position"
+            short = margin._apply(content, leg, -1 - take.lots, held, content.head)
+            other, state = extcall engine.ledger.move_position(
+                taker, account, id, convert(-take.lots, uint256), -take.lots * price, latest.epoch
+            )
+        content = margin._apply(content, leg, -take.lots, held, state.head)
+        taker_content = margin._apply(taker_content, leg, take.lots, taker_held, other.head)
+        taken.append(ILiquidator.Taken(instrument=id, lots=take.lots, price=price))
+
+    # The penalty, on the fall of the requirement.
+    phi: uint256 = self._phi(account, latest)
+    after: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
+    penalty: int256 = self._penalty(before, after, phi)
+    after.pv -= penalty
+    after.mm_excess -= penalty
+    after.im_excess -= penalty
+    assert after.mm_excess > before.mm_excess, "liquidator: must raise maintenance excess"
+    dust: int256 = convert((latest.margin >> 160) & (2**48 - 1), int256)
+    if after.im_excess >= 0 and before.risk + before.closeout >= dust:
+        # Cash does not matter to the requirement, and PV is the same before and after takes at the mark.
+        less: IMargin.Margin = margin._evaluate(short, 0, latest.margin)
+        less_penalty: int256 = self._penalty(before, less, phi)
+        less_initial: int256 = less.pv - less.im_excess
+        assert before.pv - less_penalty < less_initial, "liquidator: more than restores the account"
+
+    split: uint256 = (latest.margin >> 144) & constants.MASK_16
+    reward: uint256 = convert(penalty, uint256) * split // constants.ONE
+    rest: uint256 = convert(penalty, uint256) - reward
+    if reward != 0:
+        extcall engine.ledger.move_cash(account, taker, reward, constants.LIQUIDATION_REWARD)
+    if rest != 0:
+        extcall engine.ledger.move_cash(account, constants.INSURANCE, rest, constants.LIQUIDATION_PENALTY)
+    cash: int256 = other.cash + convert(reward, int256)
+    taker_after: IMargin.Margin = margin._evaluate(taker_content, cash, latest.margin)
+    assert taker_after.im_excess >= 0, "liquidator: taker below initial margin"
+
+    engine._store(state, content, latest.epoch)
+    engine._store(other, taker_content, latest.epoch)
+    log ILiquidator.Liquidated(
+        account=account,
+        taker=taker,
+        epoch=latest.epoch,
+        before=before,
+        after=after,
+        taker_after=taker_after,
+        phi=phi,
+        penalty=convert(penalty, uint256),
+        reward=reward,
+        takes=taken,
+    )
+    if after.im_excess >= 0 and self._called[account] != 0:
+        self._clear(account, latest.epoch)
+    extcall engine.ledger.leave()
+
+
+# Views
+
+
+@view
+@external
+def called_at(account: uint256) -> (bool, uint256):
+    """
+    @notice An account's margin call.
+    @param account The account.
+    @return bool, uint256 Whether it is called, and the oracle-live clock at the call in seconds.
+    """
+    called: uint256 = self._called[account]
+    if called == 0:
+        return (False, 0)
+    return (True, called - 1)
+
+
+@view
+@external
+def phi(account: uint256) -> uint256:
+    """
+    @notice The penalty that a liquidation under the latest epoch would charge.
+    @param account The account.
+    @return uint256 Share of the fall, 1e-4.
+    """
+    return self._phi(account, staticcall engine.oracle.latest_accounts())
+
+
+# Internal
+
+
+@internal
+def _clear(account: uint256, epoch: uint256):
+    """
+    @dev Strike out a margin call.
+    @param account The account.
+    @param epoch The latest epoch.
+    """
+    self._called[account] = 0
+    log ILiquidator.CallCleared(account=account, epoch=epoch)
+
+
+@pure
+@internal
+def _prove(
+    takes: DynArray[ILiquidator.Take, constants.MAX_TAKES],
+    proof: DynArray[bytes32, 256],
+    flags: DynArray[uint256, 2],
+    root: bytes32,
+):
+    """
+    @dev All takes are leaves under the root, ids ascending, so none is repeated.
+    @param takes The takes.
+    @param proof Hashes of the multiproof.
+    @param flags Flags of the multiproof.
+    @param root The latest instrument root.
+    """
+    assert len(takes) != 0, "liquidator: no takes"
+    leaves: DynArray[bytes32, constants.MAX_TAKES] = []
+    last: uint256 = 0
+    for take: ILiquidator.Take in takes:
+        assert take.meta >> 152 > last, "liquidator: takes not ascending"
+        last = take.meta >> 152
+        leaves.append(keccak256(keccak256(abi_encode(take.meta, take.array))))
+    assert merkle._root_of_many(leaves, proof, flags) == root, "liquidator: takes not proven"
+
+
+@view
+@internal
+def _phi(account: uint256, latest: IRiskOracle.Latest) -> uint256:
+    """
+    @dev The penalty's share of the fall, floored.
+    @param account The account.
+    @param latest The latest epoch.
+    @return uint256 1e-4.
+    """
+    least: uint256 = (latest.margin >> 80) & constants.MASK_16
+    called: uint256 = self._called[account]
+    if called == 0:
+        return least
+    most: uint256 = (latest.margin >> 96) & constants.MASK_16
+    ramp: uint256 = (latest.margin >> 112) & constants.MASK_32
+    elapsed: uint256 = latest.live + 1 - called
+    if elapsed >= ramp:
+        return most
+    return least + (most - least) * elapsed // ramp
+
+
+@pure
+@internal
+def _penalty(before: IMargin.Margin, after: IMargin.Margin, phi: uint256) -> int256:
+    """
+    @dev `min(floor(phi * fall), max(PV, 0))`; nothing where the requirement does not fall.
+    @param before Margin before the takes.
+    @param after Margin after them; only its requirement counts.
+    @param phi Share of the fall, 1e-4.
+    @return int256 Micro-USD, not negative.
+    """
+    fall: int256 = before.risk + before.closeout - after.risk - after.closeout
+    share: int256 = max(fall, 0) * convert(phi, int256) // convert(constants.ONE, int256)
+    return min(share, max(before.pv, 0))

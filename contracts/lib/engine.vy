@@ -1,0 +1,94 @@
+# pragma version 0.4.3
+"""
+@title Engine
+@license GNU Affero General Public License v3.0 only
+@notice What every engine shares: where ledger and oracle are, when a witness is believed, how a checkpoint is stored.
+@dev An account's margin content is believed if it belongs to the account's *current* position hash and head, which the
+     ledger gives, and is proven under the latest account root, or is the checkpoint of the latest epoch. So a stale witness
+     cannot verify, a foreign or shortened one neither, and two headers are never mixed.
+"""
+
+from interfaces import ILedger
+from interfaces import IMargin
+from interfaces import IRiskOracle
+from lib import constants
+from lib import margin
+from lib import merkle
+
+
+ledger: public(immutable(ILedger))
+oracle: public(immutable(IRiskOracle))
+
+
+@deploy
+def __init__(ledger_: address, oracle_: address):
+    """
+    @notice Bind the engine to its ledger and its oracle for ever.
+    @param ledger_ The ledger, which must name this contract as an engine.
+    @param oracle_ The risk oracle.
+    """
+    assert ledger_ != empty(address) and oracle_ != empty(address), "engine: address is zero"
+    ledger = ILedger(ledger_)
+    oracle = IRiskOracle(oracle_)
+
+
+@view
+@internal
+def _believe(
+    account: ILedger.Account, witness: IMargin.Witness, epoch: uint256, account_root: bytes32
+) -> margin.Content:
+    """
+    @dev The margin content that a witness gives, if it is to be believed.
+    @param account The account as the ledger has it.
+    @param witness What the caller supplied.
+    @param epoch The latest epoch.
+    @param account_root Its account root.
+    """
+    length: uint256 = len(witness.vectors)
+    if margin._open_positions(account.head) == 0:
+        assert witness.head == 0 and witness.cost == 0, "witness: account has no positions"
+        assert length == 0 and len(witness.proof) == 0, "witness: account has no positions"
+        return margin.Content(head=account.head, cost=0, vectors=[])
+
+    assert witness.head >> 192 == account.head >> 192, "witness: foreign account"
+    assert witness.head == account.head, "witness: stale"
+    assert length == margin._underlyings(account.head) * constants.VECTOR_WORDS, "witness: wrong length"
+    content: margin.Content = margin.Content(head=witness.head, cost=witness.cost, vectors=witness.vectors)
+    digest: bytes32 = margin._digest(content, account.position_hash)
+    if len(witness.proof) == 0:
+        checkpoint: bytes32 = staticcall ledger.checkpoint(account.head >> 192)
+        if checkpoint == keccak256(abi_encode(epoch, digest)):
+            return content
+    assert merkle._root(keccak256(digest), witness.proof) == account_root, "witness: not proven"
+    return content
+
+
+@internal
+def _store(account: ILedger.Account, content: margin.Content, epoch: uint256):
+    """
+    @dev Store the checkpoint of a content that was checked or computed from a checked one. An account without positions
+         needs none, and what was stored before cannot match its new position hash.
+    @param account The account after the action.
+    @param content Its content.
+    @param epoch The latest epoch.
+    """
+    if margin._open_positions(account.head) != 0:
+        digest: bytes32 = margin._digest(content, account.position_hash)
+        extcall ledger.set_checkpoint(account.head >> 192, keccak256(abi_encode(epoch, digest)))
+
+
+@view
+@internal
+def _all_live(head: uint256) -> bool:
+    """
+    @dev Whether the oracle has all of an account's underlyings as live, none as provisional or disputed.
+    @param head The account's head.
+    """
+    for i: uint256 in range(constants.MAX_UNDERLYINGS):
+        underlying: uint256 = (head >> unsafe_sub(176, unsafe_mul(16, i))) & constants.MASK_16
+        if underlying == 0:
+            break
+        word: uint256 = staticcall oracle.mark(underlying)
+        if (word >> 72) & constants.MASK_8 != constants.LIVE:
+            return False
+    return True
