@@ -1,9 +1,9 @@
 """Merkle trees over leaves in id order, with proofs and multiproofs.
 
 The hashing is that of the OpenZeppelin standard Merkle tree: a leaf is ``keccak256(keccak256(encoded))``, a node
-``keccak256`` of its two children in ascending order. A tree over ``n`` leaves is one list of ``2n - 1`` hashes: leaf ``i``
-stands at ``2n - 2 - i``, node ``j`` has the children ``2j + 1`` and ``2j + 2`` (docs/protocol.md, *Leaves*). Leaves are
-not sorted by hash, so a chain of strikes is one run of leaves and its multiproof short.
+``keccak256`` of its two children in ascending order. A tree over ``n`` leaves is one list of ``2n - 1`` hashes:
+leaf ``i`` stands at ``2n - 2 - i``, node ``j`` has the children ``2j + 1`` and ``2j + 2`` (docs/protocol.md, *Leaves*).
+Leaves are not sorted by hash, so a chain of strikes is one run of leaves and its multiproof short.
 """
 
 from __future__ import annotations
