@@ -47,9 +47,9 @@ POSSESSION_TAG: constant(Bytes[43]) = b"BLS_POP_BLS12381G1_XMD:SHA-256_SSWU_RO_P
 POSSESSION_DOMAIN: constant(bytes32) = keccak256("ballast.pop.v1")
 
 
-# @dev A set's code (see `seat`): after the encoding's head the aggregate key, the negated keys, the members' addresses.
-AGGREGATE_AT: constant(uint256) = 64
-KEYS_AT: constant(uint256) = 320
+# @dev A set's data (see `seat`): after the encoding's head the aggregate key, the negated keys, the members' addresses.
+AGGREGATE_AT: constant(uint256) = code_storage.DATA_AT + 64
+KEYS_AT: constant(uint256) = AGGREGATE_AT + 256
 MAX_WORDS: constant(uint256) = 8 + 9 * MAX_MEMBERS
 
 
@@ -154,9 +154,9 @@ def seat() -> uint256:
     size: uint256 = len(members)
     assert size >= MIN_MEMBERS, "committee: fewer than four members"
 
-    aggregate: Bytes[256] = slice(stores[0].code, 0, 256)
+    aggregate: Bytes[256] = slice(stores[0].code, code_storage.DATA_AT, 256)
     for i: uint256 in range(1, size, bound=MAX_MEMBERS):
-        key: Bytes[256] = slice(stores[i].code, 0, 256)
+        key: Bytes[256] = slice(stores[i].code, code_storage.DATA_AT, 256)
         aggregate = bls12_381._add_g2(aggregate, key)
     assert not bls12_381._is_infinity(aggregate), "committee: aggregate at infinity"
 
@@ -164,7 +164,7 @@ def seat() -> uint256:
     for j: uint256 in range(8):
         words.append(extract32(aggregate, j * 32))
     for store: address in stores:
-        negated: Bytes[256] = bls12_381._negate_g2(slice(store.code, 0, 256))
+        negated: Bytes[256] = bls12_381._negate_g2(slice(store.code, code_storage.DATA_AT, 256))
         for j: uint256 in range(8):
             words.append(extract32(negated, j * 32))
     for member: address in members:

@@ -17,6 +17,8 @@ from snekmate.auth import ownable_2step
 
 from interfaces import IRegistry
 from lib import code_storage
+from lib import constants
+from lib import instrument as ids
 
 
 implements: IRegistry
@@ -39,29 +41,27 @@ exports: (
 MARGIN_AT: constant(uint256) = 64
 COUNT_AT: constant(uint256) = 1920
 UNDERLYINGS_AT: constant(uint256) = 1952
-MAX_UNDERLYINGS: constant(uint256) = 4
 MAX_LISTINGS: constant(uint256) = 128
 MAX_DELAY: constant(uint256) = 30 * 86400
 
 
-# @dev Kinds of instruments that can be listed.
-PERPETUAL: constant(uint256) = 1
-FUTURE: constant(uint256) = 2
+# @dev First kind with a strike: calls and puts have one, perpetuals and futures none.
 CALL: constant(uint256) = 3
-PUT: constant(uint256) = 4
 
 
-# @dev 1 in units of 1e-4 and of 1e-6.
-ONE_E4: constant(uint256) = 10_000
+# @dev 1 in units of 1e-6.
 ONE_E6: constant(uint256) = 1_000_000
+
+
+MASK_48: constant(uint256) = 2**48 - 1
 
 
 # @dev How long a proposal waits, seconds.
 delay: public(immutable(uint256))
 
 
-# @dev Hash of the policy in force, and the contract whose code is `abi_encode(policy)`.
-# @custom:invariant policy_hash = keccak256(policy_code.code)
+# @dev Hash of the policy in force, and the contract that keeps `abi_encode(policy)` as its code, behind a zero byte.
+# @custom:invariant policy_hash = keccak256(policy_code.code[1:])
 policy_hash: public(bytes32)
 policy_code: public(address)
 
@@ -106,7 +106,7 @@ def list_instruments(instruments: DynArray[uint256, MAX_LISTINGS]):
     @param instruments Instrument ids.
     """
     ownable._check_owner()
-    underlyings: DynArray[uint256, MAX_UNDERLYINGS] = self._underlyings()
+    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings()
     last: uint256 = 0
     for instrument: uint256 in instruments:
         assert instrument > last, "registry: instruments not ascending"
@@ -169,7 +169,7 @@ def enact_policy(policy: IRegistry.Policy):
 
 @view
 @external
-def policy_view() -> (bytes32, uint256, DynArray[uint256, MAX_UNDERLYINGS]):
+def policy_view() -> (bytes32, uint256, DynArray[uint256, constants.MAX_UNDERLYINGS]):
     """
     @notice What the oracle needs of the policy in force.
     @return (bytes32, uint256, DynArray) Its hash, the word of margin parameters, the words of the underlyings, ascending.
@@ -186,7 +186,7 @@ def underlying(underlying: uint256) -> uint256:
     @param underlying Its number.
     @return uint256 The word.
     """
-    underlyings: DynArray[uint256, MAX_UNDERLYINGS] = self._underlyings()
+    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings()
     for word: uint256 in underlyings:
         if word >> 240 == underlying:
             return word
@@ -238,28 +238,28 @@ def _enact(policy: IRegistry.Policy):
 def _word(where: address, at: uint256) -> uint256:
     """
     @param where The policy's contract.
-    @param at Byte at which the word begins.
+    @param at Byte of the encoding at which the word begins.
     @return uint256 The word.
     """
-    return convert(extract32(slice(where.code, at, 32), 0), uint256)
+    return convert(extract32(slice(where.code, code_storage.DATA_AT + at, 32), 0), uint256)
 
 
 @view
 @internal
-def _underlyings() -> DynArray[uint256, MAX_UNDERLYINGS]:
+def _underlyings() -> DynArray[uint256, constants.MAX_UNDERLYINGS]:
     """
     @return DynArray The words of the underlyings in force, ascending.
     """
     where: address = self.policy_code
-    found: DynArray[uint256, MAX_UNDERLYINGS] = []
-    for i: uint256 in range(self._word(where, COUNT_AT), bound=MAX_UNDERLYINGS):
+    found: DynArray[uint256, constants.MAX_UNDERLYINGS] = []
+    for i: uint256 in range(self._word(where, COUNT_AT), bound=constants.MAX_UNDERLYINGS):
         found.append(self._word(where, UNDERLYINGS_AT + 32 * i))
     return found
 
 
 @view
 @internal
-def _check_instrument(instrument: uint256, underlyings: DynArray[uint256, MAX_UNDERLYINGS]):
+def _check_instrument(instrument: uint256, underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS]):
     """
     @dev Refuses an id with fields that its kind does not have. Tokens cannot be listed: no contract holds them yet.
     @param instrument Its id.
@@ -268,15 +268,15 @@ def _check_instrument(instrument: uint256, underlyings: DynArray[uint256, MAX_UN
     assert instrument >> 104 == 0, "registry: not an instrument"
     listed: bool = False
     for word: uint256 in underlyings:
-        if word >> 240 == instrument >> 88:
+        if word >> 240 == ids._underlying(instrument):
             listed = True
     assert listed, "registry: underlying is not listed"
-    kind: uint256 = instrument & 255
-    expiry: uint256 = (instrument >> 56) & convert(max_value(uint32), uint256)
-    strike: uint256 = (instrument >> 8) & convert(max_value(uint48), uint256)
-    assert kind >= PERPETUAL and kind <= PUT, "registry: kind cannot be listed"
+    kind: uint256 = ids._kind(instrument)
+    expiry: uint256 = ids._expiry(instrument)
+    strike: uint256 = (instrument >> 8) & MASK_48
+    assert kind >= constants.PERPETUAL and kind <= constants.PUT, "registry: kind cannot be listed"
     assert (strike != 0) == (kind >= CALL), "registry: strike does not fit the kind"
-    if kind == PERPETUAL:
+    if kind == constants.PERPETUAL:
         assert expiry == 0, "registry: expiry does not fit the kind"
     else:
         assert expiry > block.timestamp, "registry: expiry is not in the future"
@@ -289,7 +289,7 @@ def _check_succession(policy: IRegistry.Policy):
     @dev Positions may exist in every underlying of the policy in force: each must stay, and a lot must stay what it is.
     @param policy The next policy.
     """
-    underlyings: DynArray[uint256, MAX_UNDERLYINGS] = self._underlyings()
+    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings()
     for old: uint256 in underlyings:
         stays: bool = False
         for new: uint256 in policy.underlyings:
@@ -322,22 +322,20 @@ def _check_margin(margin: uint256):
          arithmetic downstream can overflow.
     @param margin The word of margin parameters.
     """
-    mask16: uint256 = convert(max_value(uint16), uint256)
-    mask48: uint256 = convert(max_value(uint48), uint256)
-    assert margin & mask16 <= 3_000, "registry: kappa out of range"
-    im_factor: uint256 = (margin >> 16) & mask16
-    assert im_factor > ONE_E4 and im_factor <= 5 * ONE_E4, "registry: im_factor out of range"
-    reserve: uint256 = (margin >> 32) & mask48
+    assert margin & constants.MASK_16 <= 3_000, "registry: kappa out of range"
+    im_factor: uint256 = (margin >> 16) & constants.MASK_16
+    assert im_factor > constants.ONE and im_factor <= 5 * constants.ONE, "registry: im_factor out of range"
+    reserve: uint256 = (margin >> 32) & MASK_48
     assert reserve != 0 and reserve <= 10_000 * ONE_E6, "registry: keeper reserve out of range"
-    least: uint256 = (margin >> 80) & mask16
-    most: uint256 = (margin >> 96) & mask16
-    assert least <= most and most <= ONE_E4, "registry: penalty out of range"
-    ramp: uint256 = (margin >> 112) & convert(max_value(uint32), uint256)
+    least: uint256 = (margin >> 80) & constants.MASK_16
+    most: uint256 = (margin >> 96) & constants.MASK_16
+    assert least <= most and most <= constants.ONE, "registry: penalty out of range"
+    ramp: uint256 = (margin >> 112) & constants.MASK_32
     assert ramp != 0 and ramp <= 7 * 86400, "registry: penalty time out of range"
-    assert (margin >> 144) & mask16 <= ONE_E4, "registry: liquidator share out of range"
-    assert (margin >> 160) & mask48 <= 1_000_000 * ONE_E6, "registry: dust size out of range"
-    assert (margin >> 208) & mask16 <= 100, "registry: trade fee out of range"
-    band: uint256 = (margin >> 224) & mask16
+    assert (margin >> 144) & constants.MASK_16 <= constants.ONE, "registry: liquidator share out of range"
+    assert (margin >> 160) & MASK_48 <= 1_000_000 * ONE_E6, "registry: dust size out of range"
+    assert (margin >> 208) & constants.MASK_16 <= 100, "registry: trade fee out of range"
+    band: uint256 = (margin >> 224) & constants.MASK_16
     assert band != 0 and band <= 5_000, "registry: price band out of range"
     assert margin >> 240 == 0, "registry: margin bits not zero"
 
@@ -351,12 +349,12 @@ def _check_row(index: uint256, row: uint256):
     @param index The row's number.
     @param row The row.
     """
-    kind: uint256 = row & 255
-    volatility: uint256 = (row >> 8) & 255
-    move: int256 = convert((row >> 16) & convert(max_value(uint64), uint256), int256)
+    kind: uint256 = row & constants.MASK_8
+    volatility: uint256 = (row >> 8) & constants.MASK_8
+    move: int256 = convert((row >> 16) & constants.MASK_64, int256)
     if move >= 2**63:
         move -= 2**64
-    weight: uint256 = (row >> 80) & convert(max_value(uint64), uint256)
+    weight: uint256 = (row >> 80) & constants.MASK_64
     one: int256 = convert(ONE_E6, int256)
     assert row >> 144 == 0, "registry: row bits not zero"
     if index < 27:
@@ -411,23 +409,22 @@ def _check_shocks(shocks: uint256[16]):
 
 @pure
 @internal
-def _check_underlyings(underlyings: DynArray[uint256, MAX_UNDERLYINGS]):
+def _check_underlyings(underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS]):
     """
     @dev Scan ranges rise at least as fast as they fall: margin follows a crash at once and forgets it slowly.
     @param underlyings The words of the underlyings.
     """
-    mask32: uint256 = convert(max_value(uint32), uint256)
     assert len(underlyings) != 0, "registry: no underlying"
     last: uint256 = 0
     for word: uint256 in underlyings:
         assert word >> 240 > last, "registry: underlyings not ascending"
         last = word >> 240
-        assert (word >> 208) & mask32 != 0, "registry: lots per unit is zero"
-        least: uint256 = (word >> 176) & mask32
-        most: uint256 = (word >> 144) & mask32
+        assert (word >> 208) & constants.MASK_32 != 0, "registry: lots per unit is zero"
+        least: uint256 = (word >> 176) & constants.MASK_32
+        most: uint256 = (word >> 144) & constants.MASK_32
         assert least != 0 and least <= most and most < ONE_E6, "registry: scan range bounds out of range"
-        up: uint256 = (word >> 112) & mask32
+        up: uint256 = (word >> 112) & constants.MASK_32
         assert up != 0 and up <= 10 * ONE_E6, "registry: slew out of range"
-        assert (word >> 80) & mask32 <= up, "registry: slew falls faster than it rises"
-        assert (word >> 32) & convert(max_value(uint48), uint256) != 0, "registry: depth is zero"
-        assert word & mask32 == 0, "registry: underlying bits not zero"
+        assert (word >> 80) & constants.MASK_32 <= up, "registry: slew falls faster than it rises"
+        assert (word >> 32) & MASK_48 != 0, "registry: depth is zero"
+        assert word & constants.MASK_32 == 0, "registry: underlying bits not zero"

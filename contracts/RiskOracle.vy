@@ -24,13 +24,13 @@
 from interfaces import ICommittee
 from interfaces import IRegistry
 from interfaces import IRiskOracle
+from lib import constants
 
 
 implements: IRiskOracle
 
 
 HEADER_DOMAIN: constant(bytes32) = keccak256("ballast.header.v1")
-MAX_UNDERLYINGS: constant(uint256) = 4
 
 
 # @dev How many header hashes are kept.
@@ -98,7 +98,7 @@ def __init__(
     """
     assert committee_ != empty(address) and registry_ != empty(address), "oracle: address is zero"
     assert slot_seconds_ != 0, "oracle: slot is zero"
-    assert max_age_ >= slot_seconds_ and max_age_ <= 86400, "oracle: max_age out of range"
+    assert max_age_ >= slot_seconds_ and max_age_ <= 7 * 86400, "oracle: max_age out of range"
     assert min_interval_ <= max_age_, "oracle: min_interval out of range"
     committee = ICommittee(committee_)
     registry = IRegistry(registry_)
@@ -121,7 +121,7 @@ def post(header: IRiskOracle.Header, mask: uint256, signature: Bytes[256]):
     """
     last: uint256 = self._clock
     last_epoch: uint256 = last >> 192
-    last_time: uint256 = (last >> 128) & convert(max_value(uint64), uint256)
+    last_time: uint256 = (last >> 128) & constants.MASK_64
     epoch: uint256 = convert(header.epoch, uint256)
     timestamp: uint256 = convert(header.timestamp, uint256)
 
@@ -131,11 +131,11 @@ def post(header: IRiskOracle.Header, mask: uint256, signature: Bytes[256]):
     assert timestamp <= block.timestamp, "oracle: timestamp in the future"
     assert block.timestamp - timestamp <= max_age, "oracle: timestamp too old"
     self._check_snapshot(convert(header.snapshot_block, uint256), header.snapshot_hash)
-    assert header.shortfall <= convert(max_value(uint64), uint256), "oracle: shortfall out of range"
+    assert header.shortfall <= constants.MASK_64, "oracle: shortfall out of range"
 
     policy_hash: bytes32 = empty(bytes32)
     margin: uint256 = 0
-    underlyings: DynArray[uint256, MAX_UNDERLYINGS] = []
+    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = []
     policy_hash, margin, underlyings = staticcall registry.policy_view()
     assert header.policy_hash == policy_hash, "oracle: policy is not in force"
 
@@ -148,14 +148,14 @@ def post(header: IRiskOracle.Header, mask: uint256, signature: Bytes[256]):
     slots: uint256 = epoch - last_epoch
     elapsed: uint256 = timestamp - last_time
     assert len(header.marks) == len(underlyings), "oracle: marks do not match the underlyings"
-    for i: uint256 in range(len(underlyings), bound=MAX_UNDERLYINGS):
+    for i: uint256 in range(len(underlyings), bound=constants.MAX_UNDERLYINGS):
         word: uint256 = header.marks[i]
         underlying: uint256 = word >> 240
         assert underlying == underlyings[i] >> 240, "oracle: marks do not match the underlyings"
         self._check_mark(word, self._marks[underlying], underlyings[i], slots, elapsed)
         self._marks[underlying] = word
 
-    live: uint256 = (last >> 64) & convert(max_value(uint64), uint256)
+    live: uint256 = (last >> 64) & constants.MASK_64
     if last != 0:
         live += min(elapsed, max_age)
     self._clock = (epoch << 192) | (timestamp << 128) | (live << 64) | header.shortfall
@@ -216,9 +216,8 @@ def clock() -> (uint256, uint256, uint256, bool):
     @return (uint256, uint256, uint256, bool) Epoch, timestamp (seconds), oracle-live clock (seconds), whether it is fresh.
     """
     word: uint256 = self._clock
-    mask64: uint256 = convert(max_value(uint64), uint256)
-    timestamp: uint256 = (word >> 128) & mask64
-    return word >> 192, timestamp, (word >> 64) & mask64, self._is_fresh(timestamp)
+    timestamp: uint256 = (word >> 128) & constants.MASK_64
+    return word >> 192, timestamp, (word >> 64) & constants.MASK_64, self._is_fresh(timestamp)
 
 
 @view
@@ -228,7 +227,7 @@ def shortfall() -> uint256:
     @notice Total shortfall that the latest header states.
     @return uint256 Micro-USD.
     """
-    return self._clock & convert(max_value(uint64), uint256)
+    return self._clock & constants.MASK_64
 
 
 @view
@@ -283,12 +282,11 @@ def _latest() -> IRiskOracle.Latest:
     @return Latest The latest epoch without its roots.
     """
     word: uint256 = self._clock
-    mask64: uint256 = convert(max_value(uint64), uint256)
-    timestamp: uint256 = (word >> 128) & mask64
+    timestamp: uint256 = (word >> 128) & constants.MASK_64
     return IRiskOracle.Latest(
         epoch=word >> 192,
         timestamp=timestamp,
-        live=(word >> 64) & mask64,
+        live=(word >> 64) & constants.MASK_64,
         fresh=self._is_fresh(timestamp),
         account_root=empty(bytes32),
         instrument_root=empty(bytes32),
@@ -343,30 +341,28 @@ def _check_mark(word: uint256, old: uint256, bounds: uint256, slots: uint256, el
     @param slots Slots since the last epoch.
     @param elapsed Seconds since the last epoch.
     """
-    mask32: uint256 = convert(max_value(uint32), uint256)
-    mask64: uint256 = convert(max_value(uint64), uint256)
-    status: uint256 = (word >> 72) & 255
-    scan: uint256 = (word >> 80) & mask32
-    least: uint256 = (bounds >> 176) & mask32
-    most: uint256 = (bounds >> 144) & mask32
-    assert (word >> 176) & mask64 != 0, "oracle: index is zero"
+    status: uint256 = (word >> 72) & constants.MASK_8
+    scan: uint256 = (word >> 80) & constants.MASK_32
+    least: uint256 = (bounds >> 176) & constants.MASK_32
+    most: uint256 = (bounds >> 144) & constants.MASK_32
+    assert (word >> 176) & constants.MASK_64 != 0, "oracle: index is zero"
     assert status != 0 and status <= LAST_STATUS, "oracle: status unknown"
     assert word & (2**72 - 1) == 0, "oracle: mark bits not zero"
     assert scan >= least and scan <= most, "oracle: scan range out of bounds"
 
     if old == 0:
-        assert (word >> 112) & mask64 == 0, "oracle: funding does not start at zero"
+        assert (word >> 112) & constants.MASK_64 == 0, "oracle: funding does not start at zero"
     else:
-        before: uint256 = (old >> 80) & mask32
-        rise: uint256 = before * ((bounds >> 112) & mask32) * slots // ONE_E6
-        fall: uint256 = before * ((bounds >> 80) & mask32) * slots // ONE_E6
+        before: uint256 = (old >> 80) & constants.MASK_32
+        rise: uint256 = before * ((bounds >> 112) & constants.MASK_32) * slots // ONE_E6
+        fall: uint256 = before * ((bounds >> 80) & constants.MASK_32) * slots // ONE_E6
         assert scan <= max(before + rise, least), "oracle: scan range rises too fast"
         assert scan >= min(before - min(fall, before), most), "oracle: scan range falls too fast"
 
         moved: int256 = self._funding(word) - self._funding(old)
-        index: uint256 = (old >> 176) & mask64
+        index: uint256 = (old >> 176) & constants.MASK_64
         limit: uint256 = (
-            index * FUNDING_BOUND * elapsed // (ONE_E6 * HOUR * ((bounds >> 208) & mask32))
+            index * FUNDING_BOUND * elapsed // (ONE_E6 * HOUR * ((bounds >> 208) & constants.MASK_32))
         )
         assert convert(abs(moved), uint256) <= limit, "oracle: funding moves too fast"
 
@@ -378,7 +374,7 @@ def _funding(word: uint256) -> int256:
     @param word A mark.
     @return int256 Its funding index, micro-USD per lot: bits 175..112, two's complement.
     """
-    funding: int256 = convert((word >> 112) & convert(max_value(uint64), uint256), int256)
+    funding: int256 = convert((word >> 112) & constants.MASK_64, int256)
     if funding >= 2**63:
         funding -= 2**64
     return funding

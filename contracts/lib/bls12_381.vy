@@ -6,7 +6,7 @@
 @dev Points travel as EIP-2537 writes them: a field element is 64 bytes, big-endian and below the modulus; a G1 point
      is `x, y` (128 bytes), a G2 point `x.c0, x.c1, y.c0, y.c1` (256 bytes); zero bytes are the point at infinity.
      Every precompile's answer is checked for success and for length: on a chain without the precompiles a call
-     succeeds and returns nothing, and `_precompile` then reverts with its own words.
+     succeeds and returns nothing, and then these functions revert with words of their own.
 
      Group membership: the pairing precompile refuses a point outside its subgroup, the addition precompiles do not.
      Whoever adds keys must therefore have passed each through a pairing first; the committee does so at enrolment.
@@ -96,7 +96,7 @@ def _reduce(high: bytes32, low: bytes32) -> Bytes[64]:
         is_static_call=True,
         revert_on_failure=False,
     )
-    assert success and len(answer) == 64, "bls12_381: modular exponentiation failed"
+    assert success and len(answer) == 64, "bls12_381: precompile missing"
     return answer
 
 
@@ -182,8 +182,8 @@ def _is_infinity(point: Bytes[256]) -> bool:
 def _verify(message_point: Bytes[128], key: Bytes[256], signature: Bytes[128]) -> bool:
     """
     @notice Whether `e(signature, -G2) * e(message_point, key) = 1`, that is, whether the signature verifies.
-    @dev The pairing precompile refuses a point off its curve or outside its subgroup; that answers False here. Infinity
-         is a member of each group: the caller refuses it.
+    @dev The pairing precompile refuses a point off its curve or outside its subgroup, and so does this function: False means
+         that the equation does not hold, nothing else. Infinity is a member of each group: the caller refuses it.
     @param message_point The hashed message, 128 bytes.
     @param key The key, 256 bytes.
     @param signature The signature, 128 bytes.
@@ -198,8 +198,7 @@ def _verify(message_point: Bytes[128], key: Bytes[256], signature: Bytes[128]) -
         is_static_call=True,
         revert_on_failure=False,
     )
-    if not success:
-        return False
+    assert success, "bls12_381: not a point"
     assert len(answer) == 32, "bls12_381: precompile missing"
     return convert(answer, uint256) == 1
 
