@@ -58,8 +58,11 @@ def start_anvil(timestamp: int | None = None, chain_id: int = 31337, port: int |
     if binary is None:
         raise BallastError("anvil is not installed: run `make setup` with Node 18 or newer")
     port = port or _free_port()
-    command = [str(binary), "--hardfork", "prague", "--port", str(port), "--chain-id", str(chain_id), "--host", "127.0.0.1",
-               "--accounts", "1", "--gas-limit", "60000000", "--code-size-limit", "24576"]  # fmt: skip
+    options = {
+        "--hardfork": "prague", "--host": "127.0.0.1", "--port": port, "--chain-id": chain_id, "--accounts": 1,
+        "--gas-limit": 60_000_000, "--code-size-limit": 24_576,
+    }  # fmt: skip
+    command = [str(binary), *(str(word) for option in options.items() for word in option)]
     if timestamp is not None:
         command += ["--timestamp", str(timestamp)]
     with tempfile.TemporaryFile() as log:
@@ -98,7 +101,7 @@ def start_anvil(timestamp: int | None = None, chain_id: int = 31337, port: int |
 
 
 def start_py_evm() -> Web3Chain:
-    """The Python EVM (py-evm) in process: every precompile, no Node, about a tenth as fast; it starts at the present time."""
+    """The Python EVM (py-evm) in process: every precompile, no Node, slower; its time starts at the present."""
     from eth_tester import EthereumTester, PyEVMBackend
     from eth_tester.backends.pyevm.main import get_default_genesis_params
 

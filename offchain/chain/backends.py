@@ -1,7 +1,7 @@
 """One interface to a chain, two engines behind it.
 
-`Web3Chain` speaks JSON-RPC through web3: anvil, py-evm in process, or a real network. `RevmChain` runs the same bytecode
-in process at the speed of the EVM; it has no EIP-2537 precompiles, so no BLS signature verifies on it.
+`Web3Chain` speaks JSON-RPC through web3: anvil, py-evm in process, or a real network. `RevmChain` runs the same
+bytecode in process at the speed of the EVM; it has no EIP-2537 precompiles, so no BLS signature verifies on it.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ class RevmChain(Chain):
             raise BallastError("the in-process chain answers calls at its latest block only")
         mark = self.evm.snapshot()
         try:
-            return bytes(self.evm.message_call(sender, to, data, is_static=True))
+            return bytes(self.evm.message_call(sender, to, data))
         except RuntimeError as error:
             raise self._reverted(error, label) from None
         finally:
@@ -340,7 +340,7 @@ class Web3Chain(Chain):
         try:
             chain_id = w3.eth.chain_id
         except (OSError, Web3RPCError) as error:
-            raise BallastError(f"cannot reach the node: {error}; check that it runs and that the URL is right") from error
+            raise BallastError(f"cannot reach the node: {error}; check that it runs, and its URL") from error
         super().__init__(accounts=list(accounts), chain_id=chain_id, name=name)
         self.w3 = w3
         self.url = url
@@ -354,7 +354,7 @@ class Web3Chain(Chain):
         try:
             return cls(Web3(Web3.HTTPProvider(url, request_kwargs={"timeout": 30})), accounts, url=url)
         except BallastError as error:
-            raise BallastError(f"cannot reach the node at {url}: check that it runs and that the URL is right") from error
+            raise BallastError(f"cannot reach the node at {url}: check that it runs, and its URL") from error
 
     def call(self, to: str, data: bytes, sender: str = ZERO, block: int | None = None, label: str = "") -> bytes:
         if self._tester is not None and sender == ZERO:
@@ -441,7 +441,8 @@ class Web3Chain(Chain):
     def logs(self, addresses: Sequence[str], from_block: int, to_block: int) -> list[RawLog]:
         if from_block > to_block:
             return []
-        query: Any = {"address": [to_checksum_address(a) for a in addresses], "fromBlock": from_block, "toBlock": to_block}
+        named = [to_checksum_address(a) for a in addresses]
+        query: Any = {"address": named, "fromBlock": from_block, "toBlock": to_block}
         return [_raw_log(entry) for entry in self.w3.eth.get_logs(query)]
 
     @property

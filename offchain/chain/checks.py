@@ -12,7 +12,7 @@ MAX_BYTES = 22_118  # a tenth under the 24,576 of EIP-170
 MAX_LINES = 450
 FORBIDDEN = {
     r"\btx\.origin\b": "tx.origin",
-    r"balanceOf\(self\)\s*[-+]?=": "accounting by balanceOf(self)",
+    r"self\.\w+\s*[-+]?=[^=\n]*balanceOf\(self\)": "accounting by balanceOf(self)",
     r"\braw_call\([^)]*is_delegate_call": "a delegate call",
 }
 _REASON = re.compile(r'(?:assert [^\n]*?|raise |\)),?\s*"([a-z][a-z0-9_ ]*: [^"]+)"|"((?:[a-z0-9_]+): [^"]+)"')
@@ -66,7 +66,7 @@ def main() -> int:
     for line in found:
         print(line, file=sys.stderr)
     count = sum(len(reverts(p)) for p in sources())
-    print(f"contracts: {len(deployables())} deployables, {len(sources())} sources, {count} reverts, {len(found)} problems")
+    print(f"contracts: {len(deployables())} deployed, {len(sources())} sources, {count} reverts, {len(found)} problems")
     return 1 if found else 0
 
 

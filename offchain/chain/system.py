@@ -196,7 +196,7 @@ class System:
         except (KeyError, ValueError, TypeError) as error:
             raise BallastError(f"{path} is not a deployment file: {error}") from error
         if chain_id != chain.chain_id:
-            raise BallastError(f"{path} is of chain {chain_id}, the node is of chain {chain.chain_id}: choose the other")
+            raise BallastError(f"{path} is of chain {chain_id}, the node of {chain.chain_id}: choose the other")
         system = cls(chain, **contracts, deployed_at=began)
         try:
             system.check()

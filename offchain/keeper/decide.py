@@ -6,7 +6,7 @@ reason. Nothing here talks to a chain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from offchain.instruments import InstrumentLeaf
@@ -142,7 +142,7 @@ def _outcome(before: Margin, book: _Book, rate: int, params: MarginParams) -> _O
     return _Outcome(charged, penalty, penalty * params.liquidator_share // 10_000)
 
 
-def _peak(low: int, high: int, value) -> int:  # type: ignore[no-untyped-def]
+def _peak(low: int, high: int, value: Callable[[int], int]) -> int:
     """Where a concave integer function peaks in [low, high] (its first maximum, by bisection on its slope)."""
     while low < high:
         middle = (low + high) // 2
@@ -153,7 +153,7 @@ def _peak(low: int, high: int, value) -> int:  # type: ignore[no-untyped-def]
     return low
 
 
-def _first(low: int, high: int, holds) -> int:  # type: ignore[no-untyped-def]
+def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
     """Least integer in (low, high] that holds, where `holds(high)` and holding is upward closed."""
     while high - low > 1:
         middle = (low + high) // 2
@@ -164,7 +164,7 @@ def _first(low: int, high: int, holds) -> int:  # type: ignore[no-untyped-def]
     return high
 
 
-def _last(low: int, high: int, holds) -> int:  # type: ignore[no-untyped-def]
+def _last(low: int, high: int, holds: Callable[[int], bool]) -> int:
     """Greatest integer in [low, high] that holds, where `holds(low)` and holding is downward closed."""
     while low < high:
         middle = (low + high + 1) // 2
@@ -197,7 +197,7 @@ def plan_legs(view: View, target: AccountView, taker: _Book) -> tuple[Liquidate,
                 continue
             sign = 1 if held > 0 else -1
 
-            def excess(lots: int, leaf: InstrumentLeaf = leaf, sign: int = sign) -> int:
+            def excess(lots: int, book: _Book = book, leaf: InstrumentLeaf = leaf, sign: int = sign) -> int:
                 return _outcome(before, book.moved(leaf, -sign * lots), rate, params).margin.im_excess
 
             lots = abs(held) if dust else _peak(0, abs(held), excess)
@@ -211,8 +211,9 @@ def plan_legs(view: View, target: AccountView, taker: _Book) -> tuple[Liquidate,
         for _, minus_lots, instrument, sign in sorted(options, reverse=True):
             leaf = view.leaves[instrument]
 
-            def affordable(lots: int, leaf: InstrumentLeaf = leaf, sign: int = sign) -> bool:
-                return evaluate((m := mine.moved(leaf, sign * lots)).content, m.cash, params).im_excess >= 0
+            def affordable(lots: int, mine: _Book = mine, leaf: InstrumentLeaf = leaf, sign: int = sign) -> bool:
+                after = mine.moved(leaf, sign * lots)
+                return evaluate(after.content, after.cash, params).im_excess >= 0
 
             lots = -minus_lots if affordable(-minus_lots) else _last(0, -minus_lots, affordable)
             moved = book.moved(leaf, -sign * lots)
@@ -225,10 +226,43 @@ def plan_legs(view: View, target: AccountView, taker: _Book) -> tuple[Liquidate,
         leaf, signed, book, best = chosen
         mine = mine.moved(leaf, signed)
         takes.append((leaf.id, signed))
-    if not takes or best.margin.mm_excess <= before.mm_excess:
+    if not dust:
+        takes = _trim(view, target, before, rate, sorted(takes))
+    if not takes:
         return None
+    book, mine = _taken(view, _Book.of(target), takes, -1), _taken(view, taker, takes, 1)
+    best = _outcome(before, book, rate, params)
     mine = _Book(mine.content, mine.cash + best.reward, mine.positions)
-    return Liquidate(target.account, tuple(takes), best.reward, -before.mm_excess), mine
+    taker_holds = evaluate(mine.content, mine.cash, params).im_excess >= 0
+    if best.margin.mm_excess <= before.mm_excess or not taker_holds:
+        return None
+    return Liquidate(target.account, tuple(sorted(takes)), best.reward, -before.mm_excess), mine
+
+
+def _taken(view: View, book: _Book, takes: Sequence[tuple[int, int]], sign: int) -> _Book:
+    """A book after all takes; `sign` is 1 for the taker and -1 for the account."""
+    for instrument, lots in takes:
+        book = book.moved(view.leaves[instrument], sign * lots)
+    return book
+
+
+def _trim(
+    view: View, target: AccountView, before: Margin, rate: int, takes: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Shorten the last take (by id) until one lot less would not restore the account: the contract allows no more."""
+
+    def excess(parts: list[tuple[int, int]]) -> int:
+        return _outcome(before, _taken(view, _Book.of(target), parts, -1), rate, view.margin).margin.im_excess
+
+    while takes and excess(takes) >= 0:
+        rest, (instrument, lots) = takes[:-1], takes[-1]
+        if rest and excess(rest) >= 0:
+            takes = rest
+            continue
+        sign = 1 if lots > 0 else -1
+        least = _first(0, abs(lots), lambda n: excess([*rest, (instrument, sign * n)]) >= 0)  # noqa: B023
+        return [*rest, (instrument, sign * least)]
+    return takes
 
 
 def decide(view: View) -> list[Action]:
