@@ -1,0 +1,289 @@
+"""Risk arrays, close-out costs and instrument leaves: what one lot could lose.
+
+A risk array is priced from integers that its leaf, the header and the policy hold, and from nothing else, so that
+anybody recomputes it. Pricing is in floats; the results pass `units.to_micro_nearest`, and close-out costs are
+integer arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
+from offchain.risk import black76
+from offchain.risk.policy import Policy
+from offchain.risk.scenarios import Grid
+from offchain.units import DAY, DRIFT_VALUE, MAX_VALUE, MICRO, SCENARIOS, YEAR, ceil_div, to_micro_nearest
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+MAX_FORWARD = 2**48 - 1
+MAX_VOLATILITY = 2**32 - 1
+UNIT_GUARD = 8
+"""A forward beyond eight times, or below an eighth of, its index is taken for a mistake of units and refused."""
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Fields of n instruments as arrays, in dollars, years and fractions."""
+
+    kind: Ints
+    forward: Array
+    strike: Array
+    years: Array
+    lots: Array
+    volatility: Array
+    scan_range: Array
+    funding: Array
+
+
+def _columns(
+    instruments: Sequence[Instrument],
+    forwards: Sequence[int] | Ints,
+    ivs: Sequence[int] | Ints,
+    index: Mapping[int, int],
+    funding: Mapping[int, int],
+    scan_range: Mapping[int, int],
+    timestamp: int,
+    policy: Policy,
+) -> _Columns:
+    """Check the inputs and turn them into arrays."""
+    if len(forwards) != len(instruments) or len(ivs) != len(instruments):
+        raise ValueError(f"{len(instruments)} instruments, but {len(forwards)} forwards and {len(ivs)} volatilities")
+    lots = {}
+    for number in {i.underlying for i in instruments}:
+        lots[number] = policy.underlying(number).lots_per_unit
+        for name, known in (("index", index), ("funding", funding), ("scan_range", scan_range)):
+            if number not in known:
+                raise ValueError(f"no {name} for underlying {number}")
+        if index[number] < 1:
+            raise ValueError(f"index {index[number]} of underlying {number} is not positive")
+        if not 0 < scan_range[number] < MICRO:
+            raise ValueError(
+                f"scan range {scan_range[number]} (1e-6) of underlying {number} is not within 0 and 1000000"
+            )
+        if not -(2**62) < funding[number] < 2**62:
+            raise ValueError(f"funding index {funding[number]} of underlying {number} is out of range")
+    for each, forward, iv in zip(instruments, forwards, ivs, strict=True):
+        if not 0 < forward <= MAX_FORWARD:
+            raise ValueError(f"forward {forward} of {each.symbol()} is not within 1 and 2^48 - 1")
+        mark = index[each.underlying]
+        if not mark <= forward * UNIT_GUARD <= mark * UNIT_GUARD**2:
+            raise ValueError(f"forward {forward} of {each.symbol()} is far from its index {mark}: check the units")
+        if each.kind.is_option and not 0 < iv <= MAX_VOLATILITY:
+            raise ValueError(f"volatility {iv} of {each.symbol()} is not within 1 and 2^32 - 1")
+        if not each.kind.is_option and iv != 0:
+            raise ValueError(f"{each.symbol()} has no volatility, but {iv} was given")
+    underlyings = [i.underlying for i in instruments]
+    dated = np.array([i.kind.is_dated for i in instruments], dtype=bool)
+    expiry = np.array([i.expiry for i in instruments], dtype=np.float64)
+    return _Columns(
+        kind=np.array([i.kind for i in instruments], dtype=np.int64),
+        forward=np.array([int(f) for f in forwards], dtype=np.float64) / MICRO,
+        strike=np.array([i.strike for i in instruments], dtype=np.float64) / MICRO,
+        years=np.where(dated, np.maximum(expiry - timestamp, 0.0) / YEAR, 0.0),
+        lots=np.array([lots[u] for u in underlyings], dtype=np.float64),
+        volatility=np.array([int(v) for v in ivs], dtype=np.float64) / MICRO,
+        scan_range=np.array([scan_range[u] for u in underlyings], dtype=np.float64) / MICRO,
+        funding=np.array([funding[u] for u in underlyings], dtype=np.float64) / MICRO,
+    )
+
+
+def _values(columns: _Columns, grid: Grid) -> Array:
+    """Value of one lot in each row, dollars: (n, rows)."""
+    c = columns
+    dated = (c.kind != Kind.PERPETUAL) & (c.kind != Kind.TOKEN)
+    prices = grid.forwards(c.forward, dated, c.years, c.scan_range)
+    options = np.flatnonzero((c.kind == Kind.CALL) | (c.kind == Kind.PUT))
+    if len(options):
+        years, strike = c.years[options], c.strike[options]
+        volatility = grid.volatilities(c.volatility[options], strike / c.forward[options], years * (YEAR / DAY))
+        call = (c.kind[options] == Kind.CALL)[:, None]
+        prices[options] = black76.price(prices[options], strike[:, None], years[:, None], volatility, call)
+    mark = prices[:, :1]
+    weighted = np.where(grid.weight == 1.0, prices, mark + grid.weight * (prices - mark))
+    return weighted / c.lots[:, None] - np.where(c.kind == Kind.PERPETUAL, c.funding, 0.0)[:, None]
+
+
+def risk_arrays(
+    instruments: Sequence[Instrument],
+    forwards: Sequence[int] | Ints,
+    ivs: Sequence[int] | Ints,
+    index: Mapping[int, int],
+    funding: Mapping[int, int],
+    scan_range: Mapping[int, int],
+    timestamp: int,
+    policy: Policy,
+) -> Ints:
+    """Risk arrays of instruments, from integers alone.
+
+    Value of one lot: perpetual ``price / lots_per_unit - F``; future ``forward / lots_per_unit``; option ``Black-76 /
+    lots_per_unit``; token ``price / lots_per_unit``. T is ``(expiry - timestamp) / 365 d``; at and after expiry an
+    option is worth its intrinsic value. Rows are those of `risk.scenarios`.
+
+    Parameters
+    ----------
+    instruments : n instruments, in any order.
+    forwards : (n,), micro-USD per unit: mark price of a perpetual or token, forward of a future or option.
+    ivs : (n,), 1e-6; 0 unless an option.
+    index, funding, scan_range : by underlying: micro-USD per unit, micro-USD per lot, 1e-6.
+    timestamp : of the header, seconds.
+    policy : rows, shocks and lots per unit.
+
+    Returns
+    -------
+    int64 (n, 40), micro-USD per lot, rounded to nearest; below 2^31 in magnitude.
+
+    Raises
+    ------
+    ValueError
+        An input is missing or out of range, or a value reaches 2^31: the lot is too large to be listed.
+    """
+    if not instruments:
+        return np.empty((0, SCENARIOS), dtype=np.int64)
+    columns = _columns(instruments, forwards, ivs, index, funding, scan_range, timestamp, policy)
+    out = to_micro_nearest(_values(columns, Grid.of(policy)))
+    beyond = np.abs(out) >= MAX_VALUE
+    if beyond.any():
+        row, scenario = np.argwhere(beyond)[0]
+        raise ValueError(
+            f"{instruments[row].symbol()} is worth {out[row, scenario]} a lot in row {scenario}, not below 2^31: "
+            "list it with smaller lots"
+        )
+    return out
+
+
+def close_out(
+    instrument: Instrument, forward: int, array: Sequence[int] | Ints, open_interest: int, policy: Policy
+) -> tuple[int, int]:
+    """Close-out cost of one lot held long and short.
+
+    ``cost = ceil(forward / lots_per_unit * (half_spread + impact * open_interest / depth))``; `open_interest` counts
+    the whole market's lots of this instrument, so that splitting an account saves nothing. One unit a lot is added for
+    give up, so it is never liquidatable while its account holds `K` and one unit a lot in cash; `c_short` has the
+    give up, so it is never liquidatable while its account holds `K` and one unit a lot in cash; and ``c_short`` has the
+    short-option minimum on top, which covers what lies between the price rows.
+
+    Parameters
+    ----------
+    instrument : not a token: policy version 1 holds no haircut.
+    forward : micro-USD per unit. array : its risk array. open_interest : lots held long in it by all accounts.
+    policy : shocks, depth and lots per unit.
+
+    Returns
+    -------
+    (c_long, c_short), micro-USD per lot, rounded up.
+
+    Raises
+    ------
+    ValueError
+        A token, a negative open interest, or a cost that does not fit 32 bits.
+    """
+    if instrument.kind is Kind.TOKEN:
+        raise ValueError(f"{instrument.symbol()}: policy version {policy.version} holds no haircut for tokens")
+    if open_interest < 0:
+        raise ValueError(f"open interest {open_interest} of {instrument.symbol()} is negative")
+    listed, shocks = policy.underlying(instrument.underlying), policy.shocks
+    scale = MICRO * listed.lots_per_unit
+    rate = shocks.half_spread * listed.depth + shocks.impact * open_interest
+    cost = ceil_div(int(forward) * rate, scale * listed.depth)
+    long_cost = short_cost = cost
+    if instrument.kind.is_option:
+        long_cost = min(cost, max(min(int(v) for v in array), 0))
+        short_cost = ceil_div(int(forward) * (rate + shocks.short_option_minimum * listed.depth), scale * listed.depth)
+    if short_cost + 1 >= 2**32:
+        raise ValueError(
+            f"close-out {short_cost} of {instrument.symbol()} does not fit 32 bits: list it with smaller lots"
+        )
+    return long_cost + 1, short_cost + 1
+
+
+def build_leaves(
+    instruments: Sequence[Instrument],
+    forwards: Sequence[int] | Ints,
+    ivs: Sequence[int] | Ints,
+    index: Mapping[int, int],
+    funding: Mapping[int, int],
+    scan_range: Mapping[int, int],
+    timestamp: int,
+    policy: Policy,
+    open_interest: Mapping[int, int] | None = None,
+    close_only: frozenset[int] | set[int] = frozenset(),
+) -> list[InstrumentLeaf]:
+    """Instrument leaves of an epoch, in ascending id.
+
+    Status: expired at and after expiry; else close-only if named in `close_only` or if a value passes 2^30; else open.
+
+    Parameters
+    ----------
+    instruments ... policy : as in `risk_arrays`.
+    open_interest : lots held long by instrument id; 0 where absent.
+    close_only : ids that may only be closed.
+
+    Raises
+    ------
+    ValueError
+        As `risk_arrays` and `close_out`; or an instrument is given twice.
+    """
+    arrays = risk_arrays(instruments, forwards, ivs, index, funding, scan_range, timestamp, policy)
+    largest = np.abs(arrays).max(axis=1, initial=0)
+    leaves = {}
+    for each, forward, iv, array, most in zip(instruments, forwards, ivs, arrays.tolist(), largest, strict=True):
+        if each.id in leaves:
+            raise ValueError(f"{each.symbol()} is given twice")
+        c_long, c_short = close_out(each, int(forward), array, (open_interest or {}).get(each.id, 0), policy)
+        if each.kind.is_dated and each.expiry <= timestamp:
+            status = Status.EXPIRED
+        elif each.id in close_only or most > DRIFT_VALUE:
+            status = Status.CLOSE_ONLY
+        else:
+            status = Status.OPEN
+        leaves[each.id] = InstrumentLeaf(each.id, int(forward), int(iv), c_long, c_short, status, tuple(array))
+    return [leaves[key] for key in sorted(leaves)]
+
+
+def pack_arrays(arrays: Ints) -> list[tuple[int, ...]]:
+    """Risk arrays as words, all at once; the same words as `instruments.pack_array`.
+
+    Parameters
+    ----------
+    arrays : int64 (n, 40), below 2^31 in magnitude.
+
+    Returns
+    -------
+    n tuples of five words.
+
+    Raises
+    ------
+    ValueError
+        Another shape, or a value out of range.
+    """
+    arrays = np.asarray(arrays, dtype=np.int64)
+    if arrays.ndim != 2 or arrays.shape[1] != SCENARIOS:
+        raise ValueError(f"risk arrays have the shape (n, {SCENARIOS}), not {arrays.shape}")
+    beyond = (arrays <= -MAX_VALUE) | (arrays >= MAX_VALUE)
+    if beyond.any():
+        row, scenario = np.argwhere(beyond)[0]
+        raise ValueError(
+            f"value {arrays[row, scenario]} of instrument {row}, row {scenario} is not below 2^31 in magnitude"
+        )
+    lanes = (arrays + MAX_VALUE).reshape(-1, 5, 2, 4).transpose(0, 1, 3, 2).astype("<u4")
+    data = lanes.tobytes()
+    read = int.from_bytes
+    return [
+        tuple(read(data[at + 32 * k : at + 32 * k + 32], "little") for k in range(5)) for at in range(0, len(data), 160)
+    ]
+
+
+def unpack_arrays(words: Sequence[Sequence[int]]) -> Ints:
+    """Risk arrays of words: the inverse of `pack_arrays`; int64 (n, 40)."""
+    if any(len(each) != 5 for each in words):
+        raise ValueError("a risk array has 5 words")
+    data = b"".join(int(word).to_bytes(32, "little") for each in words for word in each)
+    lanes = np.frombuffer(data, dtype="<u4").reshape(-1, 5, 4, 2).transpose(0, 1, 3, 2).reshape(-1, SCENARIOS)
+    return lanes.astype(np.int64) - MAX_VALUE
