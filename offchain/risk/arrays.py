@@ -165,9 +165,9 @@ def close_out(
 
     ``cost = ceil(forward / lots_per_unit * (half_spread + impact * open_interest / depth))``; `open_interest` counts
     the whole market's lots of this instrument, so that splitting an account saves nothing. One unit a lot is added for
-    give up, so it is never liquidatable while its account holds `K` and one unit a lot in cash; `c_short` has the
-    give up, so it is never liquidatable while its account holds `K` and one unit a lot in cash; and ``c_short`` has the
-    short-option minimum on top, which covers what lies between the price rows.
+    the rounding of the risk array. Of an option, ``c_long <= min_s v[s] + 1``: a fully paid long option costs nothing
+    to give up, so it is never liquidatable while its account holds `K` and one unit a lot in cash; and `c_short` has
+    the short-option minimum on top, which covers what lies between the price rows.
 
     Parameters
     ----------
