@@ -1,0 +1,287 @@
+"""Every word of a posted epoch, against what the chain's own events and the policy make it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi.exceptions import EncodingError
+from eth_utils import keccak
+
+from offchain.audit.ground import Findings, Ground, Snapshot
+from offchain.audit.recompute import (
+    Header,
+    Mark,
+    Priced,
+    account_leaf,
+    account_row,
+    merkle_root,
+    price,
+    signing_digest,
+)
+from offchain.audit.record import Record
+from offchain.audit.signatures import Signed
+from offchain.chain.backends import Event
+from offchain.risk.policy import Policy
+
+MALFORMED = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, EncodingError)
+"""What reading bytes that somebody else made may raise."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A posted epoch as far as it could be computed again.
+
+    Attributes
+    ----------
+    priced : instruments by id, from the leaf's inputs; one that cannot be priced is missing.
+    signed : signatures that it rests on, still to be checked.
+    leaves : leaves found identical.
+    """
+
+    header: Header
+    policy: Policy
+    marks: dict[int, Mark]
+    priced: dict[int, Priced]
+    signed: tuple[Signed, ...]
+    leaves: int
+
+
+@dataclass
+class Check:
+    """The checks of one epoch."""
+
+    record: Record
+    ground: Ground
+    findings: Findings
+    event: Event
+    in_force: bytes
+
+    def run(self) -> Epoch | None:
+        """Check everything; None where there is too little to stand on."""
+        try:
+            self.header = Header.of(self.event.args["header"])
+            self.where = f"epoch {self.header.epoch}"
+            return self._run()
+        except MALFORMED as error:
+            number = self.event.args.get("epoch", 0)
+            self.findings.add("header", f"epoch {number}", "a well-formed epoch", repr(error), number)
+            return None
+
+    def same(self, kind: str, what: str, expected: Any, found: Any) -> bool:
+        return self.findings.same(kind, f"{self.where}, {what}", expected, found, self.event.args["epoch"])
+
+    def wrong(self, kind: str, what: str, expected: Any, found: Any) -> None:
+        self.findings.add(kind, f"{self.where}, {what}", expected, found, self.event.args["epoch"])
+
+    def _run(self) -> Epoch | None:
+        header = self.header
+        self.same("header", "hash", header.hash, self.event.args["header_hash"])
+        self.same("header", "number in the event", header.epoch, self.event.args["epoch"])
+        self.same("header", "slot of its timestamp", header.timestamp // self.record.slot_seconds, header.epoch)
+        known = self.record.block_hashes.get(header.snapshot_block)
+        self.same("header", f"hash of snapshot block {header.snapshot_block}", known, header.snapshot_hash)
+        if header.snapshot_block >= self.event.block_number:
+            self.wrong("header", "snapshot block", f"before block {self.event.block_number}", header.snapshot_block)
+        self.same("shortfall", "total", 0, header.shortfall)
+        self.same("policy", "hash", self.in_force, header.policy_hash)
+        signed = self._committee()
+        bundle = self._bundle()
+        policy = self.ground.policies.get(header.policy_hash)
+        if policy is None:
+            self.wrong("policy", "content", "a policy that was enacted", header.policy_hash)
+            return None
+        marks = {m.underlying: m for m in map(Mark.of, header.marks)}
+        self.same("header", "underlyings", [u.underlying for u in policy.underlyings], [w >> 240 for w in header.marks])
+        self.same("header", "unused bits of its marks", 0, sum(w & (1 << 72) - 1 for w in header.marks))
+        if bundle is None:
+            return Epoch(header, policy, marks, {}, tuple(signed), 0)
+        signed += self._observations(bundle)
+        self._fields(bundle, policy)
+        snapshot = self.ground.snapshots[header.snapshot_block]
+        priced, instruments = self._instruments(bundle, policy, marks, snapshot)
+        accounts = self._accounts(bundle, priced, snapshot)
+        return Epoch(header, policy, marks, priced, tuple(signed), instruments + accounts)
+
+    def _committee(self) -> list[Signed]:
+        """The quorum; its signature is checked later, with all others."""
+        mask, signature = self.event.args["mask"], self.event.args["signature"]
+        seated = self.ground.committees.get(self.header.committee_set)
+        if seated is None:
+            self.wrong("signature", "committee set", "one that was seated", self.header.committee_set)
+            return []
+        if mask >> len(seated.keys):
+            self.wrong("signature", "mask", f"below 2^{len(seated.keys)}", mask)
+            return []
+        signers = [key for i, key in enumerate(seated.keys) if mask >> i & 1]
+        if len(signers) < seated.quorum:
+            self.wrong("signature", "signers", f"{seated.quorum} or more", len(signers))
+        digest = self.header.digest(self.record.chain_id, self.record.oracle)
+        return [Signed(f"{self.where}, header", tuple(signers), digest, signature)]
+
+    def _bundle(self) -> dict[str, Any] | None:
+        data = self.record.bundles.get(self.header.bundle_hash)
+        if data is None:
+            self.wrong("bundle", "file", f"bytes that hash to 0x{self.header.bundle_hash.hex()}", "nothing")
+            return None
+        self.same("bundle", "hash", self.header.bundle_hash, bytes(keccak(data)))
+        try:
+            bundle = json.loads(data)
+        except ValueError as error:
+            self.wrong("bundle", "content", "JSON", error)
+            return None
+        if canonical(bundle) != data:
+            self.wrong("bundle", "content", "canonical JSON", "another spelling")
+        return bundle if isinstance(bundle, dict) else None
+
+    def _fields(self, bundle: Mapping[str, Any], policy: Policy) -> None:
+        header = self.header
+        expected = {
+            "version": 1,
+            "chain_id": self.record.chain_id,
+            "oracle": self.record.oracle.lower(),
+            "committee_set": header.committee_set,
+            "epoch": header.epoch,
+            "timestamp": header.timestamp,
+            "snapshot_block": header.snapshot_block,
+            "snapshot_hash": f"0x{header.snapshot_hash.hex()}",
+            "policy": f"0x{policy.encode().hex()}",
+            "marks": [word(w) for w in header.marks],
+            "settlements": [],
+        }
+        lists = {"instruments", "accounts", "observations"}
+        self.same("bundle", "keys", sorted(lists | set(expected)), sorted(bundle))
+        for key, value in expected.items():
+            self.same("bundle", key, value, bundle.get(key))
+
+    def _observations(self, bundle: Mapping[str, Any]) -> list[Signed]:
+        """Who observed, and what they signed."""
+        seated = self.ground.committees.get(self.header.committee_set)
+        if seated is None:
+            return []
+        out = []
+        members = [item["member"] for item in bundle["observations"]]
+        if members != sorted(set(members)) or not set(members) <= set(range(len(seated.keys))):
+            self.wrong("observation", "members", "members of the committee, ascending", members)
+            return []
+        if len(members) < seated.quorum:
+            self.wrong("observation", "count", f"{seated.quorum} or more", len(members))
+        for item in bundle["observations"]:
+            digest = signing_digest(
+                "ballast.observation.v1",
+                self.record.chain_id,
+                self.record.oracle,
+                self.header.committee_set,
+                self.header.epoch,
+                bytes(keccak(canonical(item["body"]))),
+            )
+            where = f"{self.where}, observation of member {item['member']}"
+            out.append(Signed(where, (seated.keys[item["member"]],), digest, unhex(item["signature"])))
+        return out
+
+    def _instruments(
+        self, bundle: Mapping[str, Any], policy: Policy, marks: dict[int, Mark], snapshot: Snapshot
+    ) -> tuple[dict[int, Priced], int]:
+        """Price every instrument again from its leaf's inputs; the leaves, their order, and the root."""
+        rows = [tuple(map(unword, row)) for row in bundle["instruments"]]
+        ids = [row[0] >> 152 for row in rows]
+        if ids != sorted(set(ids)):
+            self.wrong("instrument leaf", "order", "ascending ids, each once", [hex(i) for i in ids])
+        listed = {i for i, block in self.ground.listed.items() if block <= self.header.snapshot_block}
+        needed = {i for i, lots in snapshot.open_interest.items() if lots} | {
+            i for i in listed if (i >> 56 & (1 << 32) - 1 or self.header.timestamp + 1) > self.header.timestamp
+        }
+        for key in sorted(needed - set(ids)):
+            self.wrong("instrument leaf", f"instrument {key:#x}", "a leaf", "none")
+        for key in sorted(set(ids) - set(self.ground.listed)):
+            self.wrong("instrument leaf", f"instrument {key:#x}", "an instrument that is listed", "one that is not")
+        priced: dict[int, Priced] = {}
+        metas = [row[0] for row in rows]
+        try:
+            priced = price(metas, marks, self.header.timestamp, snapshot.open_interest, policy)
+        except MALFORMED:
+            for meta in metas:
+                try:
+                    priced |= price([meta], marks, self.header.timestamp, snapshot.open_interest, policy)
+                except MALFORMED as error:
+                    self.wrong("instrument leaf", f"instrument {meta >> 152:#x}", "inputs that can be priced", error)
+        good = 0
+        for row in rows:
+            made = priced.get(row[0] >> 152)
+            if made is not None:
+                good += self.same("instrument leaf", f"instrument {row[0] >> 152:#x}", (made.meta, *made.words), row)
+        leaves = [made.leaf for _, made in sorted(priced.items())]
+        self.same("root", "instruments", merkle_root(leaves), self.header.instrument_root)
+        return priced, good
+
+    def _accounts(self, bundle: Mapping[str, Any], priced: dict[int, Priced], snapshot: Snapshot) -> int:
+        """Every account with positions at the snapshot has its leaf, no other has one, in order; and the root."""
+        found: dict[int, tuple[int, bytes, int, list[int]]] = {}
+        order = []
+        for head, position_hash, cost, vectors in bundle["accounts"]:
+            row = (unword(head), unhex(position_hash), unword(cost), [unword(w) for w in vectors])
+            order.append(row[0] >> 192)
+            found[row[0] >> 192] = row
+        if order != sorted(set(order)):
+            self.wrong("account leaf", "order", "ascending ids, each once", order)
+        good, leaves = 0, []
+        for account, positions in sorted(snapshot.positions.items()):
+            try:
+                made = account_row(account, positions, snapshot.hashes[account], priced)
+            except KeyError as error:
+                self.wrong("account leaf", f"account {account}", f"a leaf for its instrument {error}", "none")
+                continue
+            leaves.append(account_leaf(made))
+            row = found.pop(account) if account in found else None
+            if row is None:
+                self.wrong("account leaf", f"account {account}", "a leaf", "none")
+            elif row == made:
+                good += 1
+            else:
+                self._difference(account, made, row)
+        for account in found:
+            self.wrong("account leaf", f"account {account}", "no leaf: it has no position", "one")
+        self.same("root", "accounts", merkle_root(leaves), self.header.account_root)
+        return good
+
+    def _difference(self, account: int, made: Sequence[Any], row: Sequence[Any]) -> None:
+        """Name the first field in which two account leaves differ."""
+        for name, ours, theirs in zip(("head", "position hash", "cost"), made, row, strict=False):
+            if ours != theirs:
+                self.wrong("account leaf", f"account {account}, {name}", ours, theirs)
+                return
+        if len(made[3]) != len(row[3]):
+            self.wrong("account leaf", f"account {account}, words of vectors", len(made[3]), len(row[3]))
+            return
+        place = next(i for i, (ours, theirs) in enumerate(zip(made[3], row[3], strict=True)) if ours != theirs)
+        self.wrong("account leaf", f"account {account}, word {place} of vectors", made[3][place], row[3][place])
+
+
+def canonical(value: Any) -> bytes:
+    """Bundle spelling of a JSON value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def word(value: int) -> str:
+    """Bundle spelling of a word. Raises ValueError where it is none."""
+    if not 0 <= value < 1 << 256:
+        raise ValueError(f"{value} is not a 256-bit word")
+    return f"0x{value:064x}"
+
+
+def unword(text: str) -> int:
+    """A word from its bundle spelling. Raises ValueError where it is spelled otherwise."""
+    value = int(text, 16)
+    if word(value) != text:
+        raise ValueError(f"{text!r} is not a word of 64 lower-case digits after 0x")
+    return value
+
+
+def unhex(text: str) -> bytes:
+    """Bytes from their bundle spelling. Raises ValueError where it is spelled otherwise."""
+    value = bytes.fromhex(text[2:])
+    if f"0x{value.hex()}" != text:
+        raise ValueError(f"{text[:20]!r} is not lower-case hexadecimal after 0x")
+    return value

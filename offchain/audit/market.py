@@ -1,0 +1,290 @@
+"""Every action between epochs, judged again: trades, withdrawals, margin calls, liquidations.
+
+The contracts' events are walked in chain order. Ledger moves wait until the engine that made them says what it did; then
+the books are what they were before it, and the moves must be exactly those that the rules give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from offchain.audit.epochs import Epoch
+from offchain.audit.ground import Findings, Ground
+from offchain.audit.recompute import LIVE, OPEN, Margin, margin_of
+from offchain.audit.record import Record
+from offchain.audit.replay import PENALTY, REWARD, TRADE_FEE, Books
+from offchain.chain.backends import Event
+from offchain.risk.policy import Policy
+
+ONE = 10_000
+INSURANCE, FIRST_ACCOUNT = 1, 256
+PERPETUAL, LAST_DERIVATIVE = 1, 4
+Move = tuple[str, dict[str, Any]]
+
+
+def _fall(before: Margin, after: Margin, phi: int) -> int:
+    """Penalty: `min(floor(phi * fall), max(PV, 0))`, nothing where the requirement does not fall."""
+    return min(max(before.requirement - after.requirement, 0) * phi // ONE, max(before.pv, 0))
+
+
+def _shrinks(before: int, change: int) -> bool:
+    """Whether a change makes a position smaller without turning it."""
+    return before * change < 0 and abs(change) <= abs(before)
+
+
+@dataclass
+class Market:
+    """The state of everything, event by event.
+
+    Attributes
+    ----------
+    epoch : the one in force; None before the first, or where it could not be computed again.
+    live : oracle-live clock, seconds. calls : its reading at the margin call, by account.
+    liquidations : those of which every figure was found the same.
+    """
+
+    record: Record
+    ground: Ground
+    findings: Findings
+    books: Books = field(default_factory=Books)
+    epoch: Epoch | None = None
+    number: int = 0
+    time: int = 0
+    live: int = 0
+    policy: Policy | None = None
+    policy_hash: bytes = bytes(32)
+    calls: dict[int, int] = field(default_factory=dict)
+    liquidations: int = 0
+    _pending: list[Event] = field(default_factory=list)
+
+    def follow(self, event: Event) -> None:
+        """Follow one event; `EpochPosted` is for `enter_epoch`."""
+        if self._pending and event.tx_hash != self._pending[0].tx_hash:
+            self.settle()
+        if event.name in ("PositionMoved", "CashMoved"):
+            self._pending.append(event)
+            return
+        judge = getattr(self, f"_{event.name}", None)
+        if judge is not None:
+            judge(event, f"block {event.block_number}, {event.name}")
+        else:
+            self.books.apply(event)
+
+    def settle(self) -> None:
+        """End of a transaction: no move may be left that no engine accounts for."""
+        for event in self._pending:
+            self.findings.add("ledger", f"block {event.block_number}, log {event.log_index}", "no move", event.name)
+        self._take()
+
+    def _take(self) -> list[Move]:
+        """Put the waiting moves into the books."""
+        moves = [(event.name, event.args) for event in self._pending]
+        for event in self._pending:
+            self.books.apply(event)
+        self._pending = []
+        return moves
+
+    def enter_epoch(self, number: int, timestamp: int, epoch: Epoch | None) -> None:
+        """A new epoch is in force. The ledger's sums are judged here."""
+        self.settle()
+        where = f"epoch {number}"
+        self.findings.same(
+            "ledger", f"{where}, sum of cash", self.books.tokens_held, sum(self.books.cash.values()), number
+        )
+        for instrument, lots in sorted(self.books.net().items()):
+            self.findings.same("ledger", f"{where}, sum of positions in {instrument:#x}", 0, lots, number)
+        if self.number:
+            self.live += min(max(timestamp - self.time, 0), self.record.max_age)
+        self.epoch, self.number, self.time = epoch, number, timestamp
+
+    # judging
+    def _margin(self, account: int, cash: int = 0, without: tuple[int, int] = (0, 0)) -> Margin:
+        """Margin now, with `cash` more and `without` (instrument, lots) taken away."""
+        assert self.epoch is not None
+        positions = dict(self.books.positions[account])
+        instrument, lots = without
+        positions[instrument] = positions.get(instrument, 0) - lots
+        positions = {key: held for key, held in positions.items() if held}
+        return margin_of(self.books.cash[account] + cash, positions, self.epoch.priced, self.epoch.policy)
+
+    def _ready(self, where: str, stated: int) -> bool:
+        """Whether there is an epoch to judge by, and the event names it."""
+        if self.epoch is None:
+            self.findings.add("ledger", where, "an epoch in force that can be computed again", "none")
+            return False
+        return self.findings.same("ledger", f"{where}, epoch", self.number, stated)
+
+    def _all_live(self, account: int) -> bool:
+        assert self.epoch is not None
+        return all(self.epoch.marks[key >> 88].status == LIVE for key in self.books.positions[account])
+
+    def _PolicyEnacted(self, event: Event, where: str) -> None:
+        self.policy_hash = event.args["policy_hash"]
+        self.policy = self.ground.policies.get(self.policy_hash)
+
+    def _Withdrawal(self, event: Event, where: str) -> None:
+        account = event.args["account"]
+        where = f"{where} of account {account}"
+        positions = self.books.positions[account]
+        traded = self.books.traded.get(account, 0)
+        self.books.apply(event)
+        if not positions:
+            if self.books.cash[account] < 0:
+                self.findings.add("withdrawal", f"{where}, cash", "0 or more", self.books.cash[account])
+        elif self._ready(where, self.number):
+            if traded >= self.number:
+                self.findings.add("withdrawal", where, f"an epoch after {traded}, its last trade", self.number)
+            if not self._all_live(account):
+                self.findings.add("withdrawal", where, "all its underlyings live", "one that is not")
+            excess = self._margin(account).im_excess
+            if excess < 0:
+                self.findings.add("withdrawal", f"{where}, IM excess", "0 or more", excess)
+
+    def _Filled(self, event: Event, where: str) -> None:
+        args = event.args
+        maker, taker, instrument, lots = args["maker"], args["taker"], args["instrument"], args["lots"]
+        epoch, policy = self.epoch, self.policy
+        stated = {e.args["epoch"] for e in self._pending if e.name == "PositionMoved"}
+        if not self._ready(where, min(stated, default=0)) or epoch is None or policy is None:
+            self._take()
+            return
+        was = self._margin(maker), self._margin(taker)
+        mark = epoch.marks[instrument >> 88]
+        made = epoch.priced[instrument]
+        lots_per_unit = policy.underlying(instrument >> 88).lots_per_unit
+        funding = mark.funding if instrument & 255 == PERPETUAL else 0
+        fee = -(-epoch.policy.margin.trade_fee * mark.index * lots // (ONE * lots_per_unit))
+        giver, receiver = (taker, maker) if args["maker_buys"] else (maker, taker)
+        moves = [_position(giver, receiver, instrument, lots, lots * (args["price"] - funding), self.number)]
+        if fee:
+            moves += [_cash(maker, INSURANCE, fee, TRADE_FEE), _cash(taker, INSURANCE, fee, TRADE_FEE)]
+        if instrument & 255 > LAST_DERIVATIVE or instrument not in self.ground.listed:
+            self.findings.add("trade", where, "a listed derivative", hex(instrument))
+        shrinks = _shrinks(self.books.positions[giver].get(instrument, 0), -lots) and _shrinks(
+            self.books.positions[receiver].get(instrument, 0), lots
+        )
+        if not shrinks and (made.meta & 255 != OPEN or mark.status != LIVE):
+            self.findings.add("trade", where, "positions that shrink: it is close-only", lots)
+        worth, band = made.values[0] + funding, epoch.policy.margin.price_band * mark.index
+        if 2 * ONE * lots_per_unit * abs(args["price"] - worth) > 2 * band + ONE * lots_per_unit * abs(worth):
+            self.findings.add("trade", f"{where}, price", f"within the band around {worth}", args["price"])
+        self.findings.same("trade", f"{where}, fee", fee, args["fee"])
+        self.findings.same("trade", f"{where}, moves", moves, self._take())
+        for account, before in zip((maker, taker), was, strict=True):
+            after = self._margin(account)
+            if before.im_excess >= 0:
+                if after.im_excess < 0:
+                    self.findings.add("trade", f"{where}, account {account}, IM excess", "0 or more", after.im_excess)
+            elif after.mm_excess <= before.mm_excess or after.im_excess < before.im_excess:
+                self.findings.add("trade", f"{where}, account {account}", "a better margin", after.fields)
+
+    def _FullyChecked(self, event: Event, where: str) -> None:
+        account = event.args["account"]
+        if self._ready(where, event.args["epoch"]):
+            margin = self._margin(account).fields
+            self.findings.same("margin", f"{where} of account {account}", margin, tuple(event.args["margin"]))
+
+    def _MarginCalled(self, event: Event, where: str) -> None:
+        account = event.args["account"]
+        where = f"{where} of account {account}"
+        if self._ready(where, event.args["epoch"]):
+            self.findings.same("margin call", f"{where}, live clock", self.live, event.args["live"])
+            deficit = -self._margin(account).im_excess
+            self.findings.same("margin call", f"{where}, deficit", deficit, event.args["deficit"])
+            if deficit <= 0 or account in self.calls or not self._all_live(account):
+                self.findings.add("margin call", where, "an uncalled account below initial margin", deficit)
+        self.calls[account] = event.args["live"]
+
+    def _CallCleared(self, event: Event, where: str) -> None:
+        account = event.args["account"]
+        where = f"{where} of account {account}"
+        if self.calls.pop(account, None) is None:
+            self.findings.add("margin call", where, "an account that was called", "none")
+        if self._ready(where, event.args["epoch"]):
+            excess = self._margin(account).im_excess
+            if excess < 0:
+                self.findings.add("margin call", f"{where}, IM excess", "0 or more", excess)
+
+    def phi(self, account: int, terms: Any) -> int:
+        """Penalty rate, 1e-4: the least without a call, then rising with oracle-live time."""
+        if account not in self.calls:
+            return int(terms.phi_min)
+        elapsed = self.live - self.calls[account]
+        if elapsed >= terms.phi_ramp:
+            return int(terms.phi_max)
+        return int(terms.phi_min + (terms.phi_max - terms.phi_min) * elapsed // terms.phi_ramp)
+
+    def _Liquidated(self, event: Event, where: str) -> None:
+        account, taker = event.args["account"], event.args["taker"]
+        where = f"{where} of account {account} by {taker}"
+        count = len(self.findings.mismatches)
+        if self._ready(where, event.args["epoch"]):
+            self._judge_liquidation(event.args, account, taker, where)
+        self._take()
+        self.liquidations += len(self.findings.mismatches) == count
+
+    def _judge_liquidation(self, args: Mapping[str, Any], account: int, taker: int, where: str) -> None:
+        def same(what: str, expected: Any, found: Any) -> None:
+            self.findings.same("liquidation", f"{where}, {what}", expected, found)
+
+        def hold(what: str, holds: bool, found: Any) -> None:
+            if not holds:
+                self.findings.add("liquidation", where, what, found)
+
+        assert self.epoch is not None
+        epoch, terms = self.epoch, self.epoch.policy.margin
+        before = self._margin(account)
+        same("margin before", before.fields, tuple(args["before"]))
+        hold("an owner's account, of another", account >= FIRST_ACCOUNT and account != taker, account)
+        hold("MM excess below 0", before.mm_excess < 0, before.mm_excess)
+        hold("all its underlyings live", self._all_live(account), "one that is not")
+        ids = [instrument for instrument, _, _ in args["takes"]]
+        hold("takes in ascending order", bool(ids) and ids == sorted(set(ids)), ids)
+
+        moves = []
+        for instrument, lots, stated in args["takes"]:
+            mark = epoch.priced[instrument].values[0]
+            same(f"price of {instrument:#x}", mark, stated)
+            held = self.books.positions[account].get(instrument, 0)
+            hold("a take within the position", _shrinks(held, -lots), (instrument, lots))
+            giver, receiver = (account, taker) if lots > 0 else (taker, account)
+            moves.append(_position(giver, receiver, instrument, abs(lots), abs(lots) * mark, self.number))
+
+        phi = self.phi(account, terms)
+        takes = self._pending[: len(args["takes"])]
+        rest, self._pending = self._pending[len(args["takes"]) :], takes
+        made = self._take()
+        last, lots, _ = args["takes"][-1]
+        bare = self._margin(account)
+        penalty = _fall(before, bare, phi)
+        reward = penalty * terms.liquidator_share // ONE
+        if reward:
+            moves.append(_cash(account, taker, reward, REWARD))
+        if penalty - reward:
+            moves.append(_cash(account, INSURANCE, penalty - reward, PENALTY))
+        # With one lot less of the last take: what the account would have been.
+        less = self._margin(account, without=(last, -1 if lots > 0 else 1))
+        self._pending = rest
+        same("moves", moves, made + self._take())
+        after = self._margin(account)
+        same("phi", phi, args["phi"])
+        same("penalty", penalty, args["penalty"])
+        same("reward", reward, args["reward"])
+        same("margin after", after.fields, tuple(args["after"]))
+        same("taker's margin", self._margin(taker).fields, tuple(args["taker_after"]))
+        hold("MM excess above that before", after.mm_excess > before.mm_excess, after.mm_excess)
+        hold("a taker above IM", self._margin(taker).im_excess >= 0, self._margin(taker).im_excess)
+        if after.im_excess >= 0 and before.requirement >= terms.dust:
+            short = before.pv - _fall(before, less, phi) - (less.pv - less.im_excess)
+            hold("no more than restores the account", short < 0, short)
+
+
+def _position(giver: int, taker: int, instrument: int, lots: int, cash: int, epoch: int) -> Move:
+    fields = {"giver": giver, "taker": taker, "instrument": instrument, "lots": lots, "cash": cash, "epoch": epoch}
+    return "PositionMoved", fields
+
+
+def _cash(giver: int, taker: int, amount: int, reason: int) -> Move:
+    return "CashMoved", {"giver": giver, "taker": taker, "amount": amount, "reason": reason}

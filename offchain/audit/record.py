@@ -1,0 +1,101 @@
+"""What an audit reads: events and final balances from a chain, and bundles from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_utils import keccak
+
+from offchain.audit.replay import chain_order
+from offchain.chain.backends import Event
+from offchain.chain.system import System
+
+RESERVED = (1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class AccountState:
+    """An account as the ledger has it at the end: its `Account` struct without the owner."""
+
+    version: int
+    cash: int
+    last_trade_epoch: int
+    head: int
+    position_hash: bytes
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that a verification rests on.
+
+    Attributes
+    ----------
+    chain_id, oracle : what signatures are bound to.
+    slot_seconds, max_age : of the oracle, seconds.
+    events : of all contracts, in chain order. The contracts' names of events do not overlap.
+    block_hashes : hash of each snapshot block, as the chain has it.
+    bundles : bytes of each bundle by the hash under which it was found.
+    accounts : every account at the end, reserved ones included.
+    tokens_held : the ledger's own books, micro-USD.
+    token_balance : settlement tokens of the ledger, micro-USD; tokens sent there without a deposit count here only.
+    """
+
+    chain_id: int
+    oracle: str
+    slot_seconds: int
+    max_age: int
+    events: tuple[Event, ...]
+    block_hashes: Mapping[int, bytes]
+    bundles: Mapping[bytes, bytes]
+    accounts: Mapping[int, AccountState]
+    tokens_held: int
+    token_balance: int
+
+
+def read_record(system: System, bundle_dir: Path) -> Record:
+    """Collect everything from the chain, up to its latest block, and the bundles from their folder.
+
+    Parameters
+    ----------
+    bundle_dir : files named by their hash (64 hexadecimal digits and any suffix).
+    """
+    contracts = [
+        system.registry, system.committee, system.oracle, system.ledger, system.clearing, system.liquidator
+    ]  # fmt: skip
+    last = system.chain.block_number
+    events = chain_order(system.chain.events(contracts, system.deployed_at, last))
+    snapshots = {e.args["header"][2] for e in events if e.name == "EpochPosted"}
+    ids = (*RESERVED, *range(256, system.ledger.call.next_account()))
+    accounts = {}
+    for account in ids:
+        _, version, cash, traded, head, position_hash = system.ledger.call.account(account)
+        accounts[account] = AccountState(version, cash, traded, head, position_hash)
+    return Record(
+        chain_id=system.chain.chain_id,
+        oracle=system.oracle.address,
+        slot_seconds=system.oracle.call.slot_seconds(),
+        max_age=system.oracle.call.max_age(),
+        events=tuple(events),
+        block_hashes={n: system.chain.block_hash(n) for n in sorted(snapshots)},
+        bundles=read_bundles(bundle_dir),
+        accounts=accounts,
+        tokens_held=system.ledger.call.tokens_held(),
+        token_balance=system.token.call.balanceOf(system.ledger.address),
+    )
+
+
+def read_bundles(folder: Path) -> dict[bytes, bytes]:
+    """Files of a folder by the hash in their name, or by their own where the name is none."""
+    out = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            data = path.read_bytes()
+            name = path.name.split(".")[0].removeprefix("0x")
+            try:
+                key = bytes.fromhex(name)
+            except ValueError:
+                key = b""
+            out[key if len(key) == 32 else bytes(keccak(data))] = data
+    return out

@@ -1,0 +1,124 @@
+"""The ledger, rebuilt from its events alone, in plain Python integers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from eth_abi import encode
+from eth_utils import keccak
+
+from offchain.chain.backends import Event
+
+ZERO_HASH = bytes(32)
+MAX_SUM = 1 << 32
+TRADE_FEE, PENALTY, REWARD = 1, 2, 3
+"""Reasons of `CashMoved`: contracts/lib/constants.vy."""
+
+
+@dataclass
+class Books:
+    """Every balance and position, as the events so far make them.
+
+    Attributes
+    ----------
+    cash : micro-USD by account. deposits, withdrawals : their sums, micro-USD.
+    positions : lots by instrument id, without zeros, by account.
+    hashes : position hash by account; 32 zero bytes before the first change.
+    owners, versions : by account.
+    problems : what an honest ledger could not have emitted.
+    """
+
+    cash: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    positions: defaultdict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    hashes: dict[int, bytes] = field(default_factory=dict)
+    owners: dict[int, str] = field(default_factory=dict)
+    versions: dict[int, int] = field(default_factory=dict)
+    traded: dict[int, int] = field(default_factory=dict)
+    deposits: int = 0
+    withdrawals: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def apply(self, event: Event) -> None:
+        """Follow one event. Events of other contracts, and those without balances, change nothing."""
+        follow = getattr(self, f"_{event.name}", None)
+        if follow is not None:
+            follow(event.args, f"block {event.block_number}, log {event.log_index}")
+
+    def _AccountOpened(self, args: dict[str, Any], where: str) -> None:
+        if args["account"] in self.owners:
+            self.problems.append(f"{where}: account {args['account']} opened twice")
+        self.owners[args["account"]] = args["owner"]
+        self.versions[args["account"]] = 0
+
+    def _AccountTransferred(self, args: dict[str, Any], where: str) -> None:
+        account = args["account"]
+        if self.owners.get(account) != args["previous"] or args["version"] != self.versions.get(account, 0) + 1:
+            self.problems.append(f"{where}: transfer of account {account} does not follow from what came before")
+        self.owners[account] = args["owner"]
+        self.versions[account] = args["version"]
+
+    def _Deposit(self, args: dict[str, Any], where: str) -> None:
+        self.cash[args["account"]] += args["amount"]
+        self.deposits += args["amount"]
+
+    def _Withdrawal(self, args: dict[str, Any], where: str) -> None:
+        self.cash[args["account"]] -= args["amount"]
+        self.withdrawals += args["amount"]
+
+    def _CashMoved(self, args: dict[str, Any], where: str) -> None:
+        self.cash[args["giver"]] -= args["amount"]
+        self.cash[args["taker"]] += args["amount"]
+
+    def _PositionMoved(self, args: dict[str, Any], where: str) -> None:
+        giver, taker, lots = args["giver"], args["taker"], args["lots"]
+        if giver == taker or lots == 0:
+            self.problems.append(f"{where}: {lots} lots from account {giver} to {taker}")
+        self._change(giver, args["instrument"], -lots, where)
+        self._change(taker, args["instrument"], lots, where)
+        self.cash[giver] += args["cash"]
+        self.cash[taker] -= args["cash"]
+        self.traded[giver] = self.traded[taker] = args["epoch"]
+
+    def _change(self, account: int, instrument: int, lots: int, where: str) -> None:
+        held = self.positions[account]
+        held[instrument] = held.get(instrument, 0) + lots
+        if held[instrument] == 0:
+            del held[instrument]
+        if sum(map(abs, held.values())) >= MAX_SUM:
+            self.problems.append(f"{where}: account {account} holds 2^32 lots or more")
+        self.hashes[account] = extend(self.hashes.get(account, ZERO_HASH), account, instrument, lots)
+
+    @property
+    def tokens_held(self) -> int:
+        """What came in less what went out, micro-USD."""
+        return self.deposits - self.withdrawals
+
+    def net(self) -> dict[int, int]:
+        """Sum of positions over all accounts by instrument: all zero in honest books."""
+        out: defaultdict[int, int] = defaultdict(int)
+        for held in self.positions.values():
+            for instrument, lots in held.items():
+                out[instrument] += lots
+        return dict(out)
+
+    def open_interest(self) -> dict[int, int]:
+        """Sum of long positions by instrument, lots."""
+        out: defaultdict[int, int] = defaultdict(int)
+        for held in self.positions.values():
+            for instrument, lots in held.items():
+                out[instrument] += max(lots, 0)
+        return dict(out)
+
+
+def extend(position_hash: bytes, account: int, instrument: int, lots: int) -> bytes:
+    """Position hash after a change: `keccak256(abi.encode(h, account, instrument, dq))`."""
+    words = ["bytes32", "uint256", "uint256", "int256"]
+    return bytes(keccak(encode(words, [position_hash, account, instrument, lots])))
+
+
+def chain_order(events: Iterable[Event]) -> list[Event]:
+    """Events in the order of the chain: by block, then by place in it."""
+    return sorted(events, key=lambda e: (e.block_number, e.log_index))

@@ -1,0 +1,100 @@
+"""The verification: every posted root, signature and liquidation recomputed from chain events and bundles.
+
+It shares nothing with those who post but the pricing and policy modules. It never raises on bad data: what differs, or
+cannot be read, is a mismatch with a name.
+"""
+
+from __future__ import annotations
+
+from offchain.audit.epochs import MALFORMED, Check, Epoch
+from offchain.audit.ground import Findings, Ground
+from offchain.audit.market import Market
+from offchain.audit.recompute import head_of
+from offchain.audit.record import AccountState, Record, read_record
+from offchain.audit.replay import ZERO_HASH, Books
+from offchain.audit.result import Mismatch, Verification
+from offchain.audit.signatures import Signed, find_wrong
+from offchain.chain.backends import Event
+
+__all__ = ["Mismatch", "Record", "Verification", "read_record", "verify"]
+
+
+def verify(record: Record) -> Verification:
+    """Check a whole deployment's history.
+
+    Parameters
+    ----------
+    record : events, bundles and final balances, as `read_record` collects them.
+
+    Returns
+    -------
+    What was verified and every mismatch. An epoch counts as verified if nothing about it differed, a leaf if every word
+    of it was the same, a liquidation if its margins before and after, prices, penalty and reward were the same.
+    """
+    findings = Findings()
+    ground = Ground.of(record, findings)
+    market = Market(record, ground, findings)
+    epochs: list[int] = []
+    signed: list[tuple[int, Signed]] = []
+    leaves = 0
+    for event in record.events:
+        try:
+            if event.name == "EpochPosted":
+                epoch = Check(record, ground, findings, event, market.policy_hash).run()
+                _enter(market, findings, event, epoch, epochs)
+                if epoch is not None:
+                    leaves += epoch.leaves
+                    signed += [(event.args["epoch"], item) for item in epoch.signed]
+            else:
+                market.follow(event)
+        except MALFORMED as error:
+            where = f"block {event.block_number}, log {event.log_index}, {event.name}"
+            findings.add("ledger", where, "an event that can be followed", repr(error))
+    market.settle()
+    _signatures(signed, findings)
+    _final(record, market.books, findings)
+    for problem in market.books.problems:
+        findings.add("ledger", problem, "what an honest ledger emits", "this")
+    good = [number for number in epochs if number not in findings.epochs]
+    return Verification(len(good), leaves, market.liquidations, tuple(findings.mismatches))
+
+
+def _enter(market: Market, findings: Findings, event: Event, epoch: Epoch | None, epochs: list[int]) -> None:
+    number, timestamp = event.args["epoch"], event.args["header"][1]
+    if epochs and number <= epochs[-1]:
+        findings.add("header", f"epoch {number}", f"an epoch after {epochs[-1]}", number, number)
+    epochs.append(number)
+    market.enter_epoch(number, timestamp, epoch)
+
+
+def _signatures(signed: list[tuple[int, Signed]], findings: Findings) -> None:
+    wrong = find_wrong([item for _, item in signed])
+    for number, item in signed:
+        if item.where in wrong:
+            findings.add("signature", item.where, "a signature by its signers", wrong[item.where], number)
+
+
+def _final(record: Record, books: Books, findings: Findings) -> None:
+    """The replayed books against the ledger's own at the end."""
+    findings.same("ledger", "at the end, sum of cash", books.tokens_held, sum(books.cash.values()))
+    for instrument, lots in sorted(books.net().items()):
+        findings.same("ledger", f"at the end, sum of positions in {instrument:#x}", 0, lots)
+    findings.same("tokens", "ledger's own books", books.tokens_held, record.tokens_held)
+    if record.token_balance < record.tokens_held:
+        findings.add("tokens", "balance of the ledger", f"{record.tokens_held} or more", record.token_balance)
+    for account in sorted(set(books.owners) | set(books.cash) | set(record.accounts)):
+        where = f"account {account} at the end"
+        found = record.accounts.get(account)
+        if found is None:
+            findings.add("cash", where, "an account", "none")
+            continue
+        made = AccountState(
+            books.versions.get(account, 0),
+            books.cash.get(account, 0),
+            books.traded.get(account, 0),
+            head_of(account, books.positions.get(account, {})),
+            books.hashes.get(account, ZERO_HASH),
+        )
+        findings.same("cash", f"{where}, cash", made.cash, found.cash)
+        for name in ("version", "last_trade_epoch", "head", "position_hash"):
+            findings.same("positions", f"{where}, {name}", getattr(made, name), getattr(found, name))
