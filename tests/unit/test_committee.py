@@ -1,0 +1,329 @@
+"""The committee on a chain with the precompiles: enrolment, seating, and whose signature is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from eth_abi import encode
+from eth_utils import keccak, to_checksum_address
+from py_ecc.bls.hash_to_curve import map_to_curve_G2
+from py_ecc.fields import optimized_bls12_381_FQ2 as FQ2
+from py_ecc.optimized_bls12_381 import add, curve_order, field_modulus, multiply, neg
+
+from offchain.chain.anvil import local_chain
+from offchain.chain.artifacts import artifact
+from offchain.chain.backends import Chain, Contract, Reverted, RevmChain
+from offchain.oracle import signatures
+from offchain.oracle.signatures import (
+    POSSESSION_TAG,
+    SecretKey,
+    aggregate,
+    possession_message,
+    prove_possession,
+    sign,
+    verify,
+)
+
+DIGEST = keccak(b"digest")
+SECRETS = [SecretKey.generate(bytes([i]) * 32) for i in range(1, 34)]
+
+
+def member(index: int) -> str:
+    return to_checksum_address(f"0x{index + 0xA0:040x}")
+
+
+def enrol(committee: Contract, indices: Sequence[int]) -> None:
+    owner = committee.chain.accounts[0]
+    for i in indices:
+        proof = prove_possession(SECRETS[i], committee.chain.chain_id, committee.address, member(i))
+        committee.send.enrol(member(i), SECRETS[i].public_key, proof, sender=owner)
+
+
+def signed(indices: Sequence[int], digest: bytes = DIGEST) -> tuple[int, bytes]:
+    """Mask and aggregate signature of the members `indices` of a set that was enrolled in order from 0."""
+    return sum(1 << i for i in indices), aggregate([sign(SECRETS[i], digest) for i in indices])
+
+
+@pytest.fixture(scope="module")
+def chain() -> Iterator[Chain]:
+    with local_chain() as started:
+        yield started
+
+
+@pytest.fixture
+def committee(chain: Chain) -> Contract:
+    return chain.deploy(artifact("Committee"), sender=chain.accounts[0])
+
+
+@pytest.fixture(scope="module")
+def seven(chain: Chain) -> Contract:
+    """A seated set of seven, quorum five; tests only read it."""
+    made = chain.deploy(artifact("Committee"), sender=chain.accounts[0])
+    enrol(made, range(7))
+    made.send.seat(sender=chain.accounts[0])
+    return made
+
+
+# Enrolment
+
+
+def test_enrol__proven_key__waits(chain: Chain, committee: Contract) -> None:
+    key = SECRETS[0].public_key
+    assert committee.call.possession_message(member(0), key) == possession_message(
+        chain.chain_id, committee.address, member(0), key
+    )
+    proof = prove_possession(SECRETS[0], chain.chain_id, committee.address, member(0))
+    receipt = committee.send.enrol(member(0), key, proof, sender=chain.accounts[0])
+    assert receipt.event("Enrolled").args == {"member": member(0), "position": 0, "key": key}
+    assert committee.call.waiting() == [member(0)]
+    assert committee.call.current_set() == 0
+
+
+def test_enrol__malformed__refused(chain: Chain, committee: Contract) -> None:
+    owner, key = chain.accounts[0], SECRETS[0].public_key
+    proof = prove_possession(SECRETS[0], chain.chain_id, committee.address, member(0))
+    cases = [
+        ("0x" + "00" * 20, key, proof, "committee: member is zero"),
+        (member(0), key[:-1], proof, "committee: key is not 256 bytes"),
+        (member(0), b"", proof, "committee: key is not 256 bytes"),
+        (member(0), bytes(256), proof, "committee: key at infinity"),
+        (member(0), key, proof[:-1], "committee: possession is not 128 bytes"),
+        (member(0), key, proof + bytes(32), "committee: possession is not 128 bytes"),
+        (member(0), key, bytes(128), "committee: possession at infinity"),
+        (member(0), key, sign(SECRETS[1], DIGEST), "committee: possession not proven"),
+        (member(1), key, proof, "committee: possession not proven"),
+        (member(0), SECRETS[1].public_key, proof, "committee: possession not proven"),
+        (member(0), key[:-1] + bytes([key[-1] ^ 1]), proof, "bls12_381: not a point"),
+    ]
+    for name, bad_key, bad_proof, words in cases:
+        with pytest.raises(Reverted, match=words):
+            committee.send.enrol(name, bad_key, bad_proof, sender=owner)
+    assert committee.call.waiting() == []
+    committee.send.enrol(member(0), key, proof, sender=owner)
+    assert committee.call.waiting() == [member(0)]
+
+
+def test_enrol__message_tag_in_place_of_the_proof_tag__refused(chain: Chain, committee: Contract) -> None:
+    message = possession_message(chain.chain_id, committee.address, member(0), SECRETS[0].public_key)
+    with pytest.raises(Reverted, match="committee: possession not proven"):
+        committee.send.enrol(member(0), SECRETS[0].public_key, sign(SECRETS[0], message), sender=chain.accounts[0])
+
+
+def test_enrol__duplicate__refused(chain: Chain, committee: Contract) -> None:
+    owner = chain.accounts[0]
+    enrol(committee, [0])
+    with pytest.raises(Reverted, match="committee: member already enrolled"):
+        enrol(committee, [0])
+    proof = prove_possession(SECRETS[0], chain.chain_id, committee.address, member(1))
+    with pytest.raises(Reverted, match="committee: key already enrolled"):
+        committee.send.enrol(member(1), SECRETS[0].public_key, proof, sender=owner)
+    receipt = committee.send.discard(sender=owner)
+    assert receipt.event("Discarded").args == {"members": [member(0)]}
+    assert committee.call.waiting() == []
+    enrol(committee, [0])  # a new round forgets what the last had taken
+
+
+def test_owner__alone__enrols_discards_and_seats(chain: Chain, committee: Contract) -> None:
+    stranger = chain.accounts[1]
+    proof = prove_possession(SECRETS[0], chain.chain_id, committee.address, member(0))
+    for call in (
+        lambda: committee.send.enrol(member(0), SECRETS[0].public_key, proof, sender=stranger),
+        lambda: committee.send.discard(sender=stranger),
+        lambda: committee.send.seat(sender=stranger),
+    ):
+        with pytest.raises(Reverted, match="ownable: caller is not the owner"):
+            call()
+    committee.send.transfer_ownership(stranger.address, sender=chain.accounts[0])
+    assert committee.call.owner() == chain.accounts[0].address
+    assert committee.call.pending_owner() == stranger.address
+    with pytest.raises(Reverted, match="ownable_2step: caller is not the new owner"):
+        committee.send.accept_ownership(sender=chain.accounts[0])
+    committee.send.accept_ownership(sender=stranger)
+    assert committee.call.owner() == stranger.address
+    committee.send.enrol(member(0), SECRETS[0].public_key, proof, sender=stranger)
+
+
+# Seating
+
+
+def test_seat__fewer_than_four__refused(chain: Chain, committee: Contract) -> None:
+    enrol(committee, range(3))
+    with pytest.raises(Reverted, match="committee: fewer than four members"):
+        committee.send.seat(sender=chain.accounts[0])
+    enrol(committee, [3])
+    committee.send.seat(sender=chain.accounts[0])
+    assert (committee.call.size(1), committee.call.quorum(1)) == (4, 3)
+
+
+def test_seat__every_read_agrees(chain: Chain, committee: Contract) -> None:
+    enrol(committee, range(7))
+    receipt = committee.send.seat(sender=chain.accounts[0])
+    names = [member(i) for i in range(7)]
+    assert receipt.event("Seated").args == {"set_id": 1, "members": names, "quorum": 5}
+    assert committee.call.current_set() == 1
+    assert (committee.call.size(1), committee.call.quorum(1)) == (7, 5)
+    assert committee.call.members(1) == names
+    assert [committee.call.member_key(1, i) for i in range(7)] == [s.public_key for s in SECRETS[:7]]
+    assert committee.call.waiting() == []
+    with pytest.raises(Reverted, match="committee: no such member"):
+        committee.call.member_key(1, 7)
+    for read in (committee.call.size, committee.call.quorum, committee.call.members):
+        with pytest.raises(Reverted, match="committee: no such set"):
+            read(2)
+
+
+def test_seat__another__replaces_and_the_last_stays_readable(chain: Chain, committee: Contract) -> None:
+    owner = chain.accounts[0]
+    enrol(committee, range(4))
+    committee.send.seat(sender=owner)
+    mask, signature = signed([0, 1, 2])
+    assert committee.call.verify(1, DIGEST, mask, signature)
+    enrol(committee, [0, 1, 2, 3, 4])
+    assert committee.call.verify(1, DIGEST, mask, signature)  # those who wait change nothing
+    committee.send.seat(sender=owner)
+    assert committee.call.current_set() == 2
+    assert committee.call.members(1) == [member(i) for i in range(4)]
+    with pytest.raises(Reverted, match="committee: set is not current"):
+        committee.call.verify(1, DIGEST, mask, signature)
+    with pytest.raises(Reverted, match="committee: quorum not reached"):
+        committee.call.verify(2, DIGEST, mask, signature)
+    assert committee.call.verify(2, DIGEST, *signed([0, 1, 2, 4]))
+
+
+def test_seat__thirty_two__is_the_most(chain: Chain, committee: Contract) -> None:
+    enrol(committee, range(32))
+    with pytest.raises(Reverted, match="committee: too many members"):
+        enrol(committee, [32])
+    committee.send.seat(sender=chain.accounts[0])
+    assert (committee.call.size(1), committee.call.quorum(1)) == (32, 22)
+    assert committee.call.verify(1, DIGEST, *signed(range(10, 32)))
+    assert committee.call.verify(1, DIGEST, *signed(range(32)))
+    with pytest.raises(Reverted, match="committee: quorum not reached"):
+        committee.call.verify(1, DIGEST, *signed(range(11, 32)))
+
+
+def test_seat__keys_that_cancel__refused(chain: Chain, committee: Contract) -> None:
+    # One person who knows all secrets can choose them so that the sum is zero; no one else can.
+    total = sum(s.scalar for s in SECRETS[:3]) % curve_order
+    last = SecretKey(curve_order - total)
+    enrol(committee, range(3))
+    proof = prove_possession(last, chain.chain_id, committee.address, member(3))
+    committee.send.enrol(member(3), last.public_key, proof, sender=chain.accounts[0])
+    with pytest.raises(Reverted, match="committee: aggregate at infinity"):
+        committee.send.seat(sender=chain.accounts[0])
+
+
+# Verification
+
+
+@pytest.mark.parametrize("absent", [(), (0,), (6,), (0, 6), (2, 3), (5, 6)])
+def test_verify__quorum__accepted(seven: Contract, absent: tuple[int, ...]) -> None:
+    present = [i for i in range(7) if i not in absent]
+    mask, signature = signed(present)
+    assert seven.call.verify(1, DIGEST, mask, signature)
+    assert verify([SECRETS[i].public_key for i in present], DIGEST, signature)
+
+
+def test_verify__wrong_signature__is_false(seven: Contract) -> None:
+    mask, signature = signed([0, 1, 2, 3, 4])
+    assert not seven.call.verify(1, keccak(b"another"), mask, signature)
+    assert not seven.call.verify(1, DIGEST, 0b0111110, signature)
+    assert not seven.call.verify(1, DIGEST, 0b0111111, signature)
+    assert not seven.call.verify(1, DIGEST, mask, sign(SECRETS[0], DIGEST))
+    assert not seven.call.verify(1, DIGEST, mask, signed([0, 1, 2, 3, 5])[1])
+
+
+def test_verify__malformed__refused(seven: Contract) -> None:
+    mask, signature = signed([0, 1, 2, 3, 4])
+    cases = [
+        (0, mask, signature, "committee: set is not current"),
+        (2, mask, signature, "committee: set is not current"),
+        (1, mask, signature[:-1], "committee: signature is not 128 bytes"),
+        (1, mask, signature + b"\0", "committee: signature is not 128 bytes"),
+        (1, mask, b"", "committee: signature is not 128 bytes"),
+        (1, mask, bytes(128), "committee: signature at infinity"),
+        (1, mask | 1 << 7, signature, "committee: mask names no member"),
+        (1, mask | 1 << 255, signature, "committee: mask names no member"),
+        (1, 0b1111, signed([0, 1, 2, 3])[1], "committee: quorum not reached"),
+        (1, 0, signature, "committee: quorum not reached"),
+        (1, mask, signature[:-1] + bytes([signature[-1] ^ 1]), "bls12_381: not a point"),
+    ]
+    for set_id, bad_mask, bad_signature, words in cases:
+        with pytest.raises(Reverted, match=words):
+            seven.call.verify(set_id, DIGEST, bad_mask, bad_signature)
+    assert seven.call.verify(1, DIGEST, mask, signature)
+
+
+def test_verify__before_the_first_set__refused(committee: Contract) -> None:
+    with pytest.raises(Reverted, match="committee: set is not current"):
+        committee.call.verify(0, DIGEST, 0, sign(SECRETS[0], DIGEST))
+
+
+# THREATS 16, the part of the keys; the headers' part is in test_risk_oracle.py
+
+
+def test_threat_16__rogue_key__cannot_enrol(chain: Chain, committee: Contract) -> None:
+    """An attacker's key less those of the others would let the attacker alone sign for all."""
+    enrol(committee, range(3))
+    rogue = signatures._key_point(SECRETS[3].public_key)
+    for secret in SECRETS[:3]:
+        rogue = add(rogue, neg(signatures._key_point(secret.public_key)))
+    key = signatures._encode(rogue)
+    message = possession_message(chain.chain_id, committee.address, member(3), key)
+    guesses = [
+        sign(SECRETS[3], message, POSSESSION_TAG),
+        aggregate([sign(SECRETS[i], message, POSSESSION_TAG) for i in range(4)]),
+        prove_possession(SECRETS[3], chain.chain_id, committee.address, member(3)),
+    ]
+    for proof in guesses:
+        with pytest.raises(Reverted, match="committee: possession not proven"):
+            committee.send.enrol(member(3), key, proof, sender=chain.accounts[0])
+    # Had it been enrolled, the attacker's lone signature would have been everybody's:
+    assert verify([*(s.public_key for s in SECRETS[:3]), key], DIGEST, sign(SECRETS[3], DIGEST))
+
+
+def test_threat_16__key_at_infinity_or_outside_the_subgroup__cannot_enrol(chain: Chain, committee: Contract) -> None:
+    owner = chain.accounts[0]
+    with pytest.raises(Reverted, match="committee: key at infinity"):
+        committee.send.enrol(member(0), bytes(256), bytes(128), sender=owner)
+    outside = map_to_curve_G2(FQ2([5, 7]))
+    mixed = add(signatures._key_point(SECRETS[0].public_key), multiply(outside, curve_order))
+    for point in (outside, mixed):
+        key = signatures._encode(point)
+        proof = sign(SECRETS[0], possession_message(chain.chain_id, committee.address, member(0), key), POSSESSION_TAG)
+        with pytest.raises(Reverted, match="bls12_381: not a point"):
+            committee.send.enrol(member(0), key, proof, sender=owner)
+
+
+def test_threat_16__proof_of_possession__binds_chain_committee_member_and_key(
+    chain: Chain, committee: Contract
+) -> None:
+    key, owner = SECRETS[0].public_key, chain.accounts[0]
+    foreign = [
+        prove_possession(SECRETS[0], chain.chain_id + 1, committee.address, member(0)),
+        prove_possession(SECRETS[0], chain.chain_id, member(9), member(0)),
+        prove_possession(SECRETS[0], chain.chain_id, committee.address, member(1)),
+        sign(SECRETS[0], keccak(text="ballast.pop.v1"), POSSESSION_TAG),
+    ]
+    for proof in foreign:
+        with pytest.raises(Reverted, match="committee: possession not proven"):
+            committee.send.enrol(member(0), key, proof, sender=owner)
+    words = encode(
+        ["bytes32", "uint256", "address", "address", "bytes32"],
+        [keccak(text="ballast.pop.v1"), chain.chain_id, committee.address, member(0), keccak(key)],
+    )
+    committee.send.enrol(member(0), key, sign(SECRETS[0], keccak(words), POSSESSION_TAG), sender=owner)
+
+
+def test_threat_16__precompile_missing__cannot_enrol() -> None:
+    bare = RevmChain()
+    committee = bare.deploy(artifact("Committee"), sender=bare.accounts[0])
+    with pytest.raises(Reverted, match="bls12_381: precompile missing"):
+        enrol(committee, [0])
+
+
+def test_keys_of_a_set__stored_negated__are_canonical(chain: Chain, seven: Contract) -> None:
+    for i in range(7):
+        key = seven.call.member_key(1, i)
+        assert all(int.from_bytes(key[at : at + 64], "big") < field_modulus for at in range(0, 256, 64))
