@@ -78,9 +78,9 @@ def deposit(account: uint256, amount: uint256):
     @param account An account that exists, reserved ones included.
     @param amount Micro-USD, not zero.
     """
-    extcall engine.ledger.enter()
+    engine._enter()
     extcall engine.ledger.deposit(account, msg.sender, amount)
-    extcall engine.ledger.leave()
+    engine._leave()
 
 
 @external
@@ -109,7 +109,7 @@ def trade(
     @param maker_witness Witness of the maker's account.
     @param taker_witness Witness of the taker's account.
     """
-    extcall engine.ledger.enter()
+    engine._enter()
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest()
     assert latest.fresh, "house: oracle is not fresh"
     leaf: bytes32 = keccak256(keccak256(abi_encode(instrument_)))
@@ -127,14 +127,14 @@ def trade(
     assert (price >= taker.price) if buys else (price <= taker.price), "house: price beyond the taker's limit"
 
     # The owners signed them, and they have lots left.
-    one: ILedger.Account = staticcall engine.ledger.account(maker.account)
-    two: ILedger.Account = staticcall engine.ledger.account(taker.account)
+    one: ILedger.Account = engine._account(maker.account)
+    two: ILedger.Account = engine._account(taker.account)
     maker_order: bytes32 = self._fill(maker, maker_signature, lots, one)
     taker_order: bytes32 = self._fill(taker, taker_signature, lots, two)
 
     # Terms and fee.
-    maker_before: int256 = staticcall engine.ledger.quantity(maker.account, id)
-    taker_before: int256 = staticcall engine.ledger.quantity(taker.account, id)
+    maker_before: int256 = engine._quantity(maker.account, id)
+    taker_before: int256 = engine._quantity(taker.account, id)
     change: int256 = convert(lots, int256) if buys else -convert(lots, int256)
     fee: uint256 = 0
     funding: int256 = 0
@@ -158,9 +158,8 @@ def trade(
         two, one = extcall engine.ledger.move_position(taker.account, maker.account, id, lots, cash, latest.epoch)
     else:
         one, two = extcall engine.ledger.move_position(maker.account, taker.account, id, lots, cash, latest.epoch)
-    if fee != 0:
-        extcall engine.ledger.move_cash(maker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
-        extcall engine.ledger.move_cash(taker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
+    engine._move_cash(maker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
+    engine._move_cash(taker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
 
     # What they are worth now.
     content_one = margin._apply(content_one, instrument_, change, maker_before, one.head)
@@ -181,7 +180,7 @@ def trade(
         price=price,
         fee=fee,
     )
-    extcall engine.ledger.leave()
+    engine._leave()
 
 
 @external
@@ -202,9 +201,9 @@ def check_full(
     @param flags Flags of the multiproof, packed.
     @return Margin The account's margin.
     """
-    extcall engine.ledger.enter()
+    engine._enter()
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest_instruments()
-    state: ILedger.Account = staticcall engine.ledger.account(account)
+    state: ILedger.Account = engine._account(account)
     count: uint256 = margin._open_positions(state.head)
     assert count != 0, "house: account has no positions"
     assert len(legs) == count, "house: not all positions"
@@ -248,7 +247,7 @@ def check_full(
     found: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
     engine._store(state, content, latest.epoch)
     log IClearingHouse.FullyChecked(account=account, epoch=latest.epoch, margin=found)
-    extcall engine.ledger.leave()
+    engine._leave()
     return found
 
 
@@ -266,8 +265,8 @@ def withdraw(account: uint256, amount: uint256, to: address, witness: IMargin.Wi
     @param to Who gets the tokens.
     @param witness Witness of the account; empty without positions.
     """
-    extcall engine.ledger.enter()
-    state: ILedger.Account = staticcall engine.ledger.account(account)
+    engine._enter()
+    state: ILedger.Account = engine._account(account)
     assert state.owner == msg.sender, "house: not the owner"
     assert amount < 2**127, "house: amount out of range"
     cash: int256 = state.cash - convert(amount, int256)
@@ -283,7 +282,7 @@ def withdraw(account: uint256, amount: uint256, to: address, witness: IMargin.Wi
         after: IMargin.Margin = margin._evaluate(content, cash, latest.margin)
         assert after.im_excess >= 0, "house: below initial margin"
     extcall engine.ledger.withdraw(account, to, amount)
-    extcall engine.ledger.leave()
+    engine._leave()
 
 
 # Views
@@ -299,7 +298,7 @@ def check(account: uint256, witness: IMargin.Witness) -> IMargin.Margin:
     @return Margin The account's margin.
     """
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
-    state: ILedger.Account = staticcall engine.ledger.account(account)
+    state: ILedger.Account = engine._account(account)
     content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
     return margin._evaluate(content, state.cash, latest.margin)
 

@@ -15,18 +15,10 @@
 from ethereum.ercs import IERC20
 from ethereum.ercs import IERC20Detailed
 from interfaces import ILedger
+from lib import account_words
 from lib import constants
 
 implements: ILedger
-
-
-# An account's `_identity` word: owner (bits 255..96), then four lanes of 24 bits, each an underlying (u16) over its count of
-# open positions (u8), ascending from the top, then zeros.
-# An account's `_state` word: cash (i128, bits 255..128), version (u32), last trade epoch (u64), sum |q| (u32, low).
-_COUNTS: constant(uint256) = 2**96 - 1
-_LANE: constant(uint256) = 2**24 - 1
-_CASH_LIMIT: constant(int256) = 2**127
-_EPOCH: constant(uint256) = constants.MASK_64 << 32
 
 
 _DEPLOYER: immutable(address)
@@ -44,6 +36,7 @@ tokens_held: public(uint256)
 # The id that the next account gets. Ids from FIRST_ACCOUNT up to here exist, and so do the four reserved ones.
 next_account: public(uint256)
 
+# Words of lib/account_words.vy.
 _identity: HashMap[uint256, uint256]
 _state: HashMap[uint256, uint256]
 
@@ -106,7 +99,7 @@ def open_account(owner: address) -> uint256:
     assert owner != empty(address), "ledger: no owner"
     account: uint256 = self.next_account
     self.next_account = account + 1
-    self._identity[account] = convert(owner, uint256) << 96
+    self._identity[account] = account_words._with_owner(0, owner)
     log ILedger.AccountOpened(account=account, owner=owner)
     return account
 
@@ -122,13 +115,13 @@ def transfer_account(account: uint256, owner: address):
     assert not self._locked, "ledger: locked"
     assert owner != empty(address), "ledger: no owner"
     identity: uint256 = self._identity[account]
-    assert convert(identity >> 96, address) == msg.sender, "ledger: not the owner"
-    self._identity[account] = convert(owner, uint256) << 96 | identity & _COUNTS
-    state: uint256 = self._state[account]
-    version: uint256 = ((state >> 96) & constants.MASK_32) + 1
-    assert version <= constants.MASK_32, "ledger: no more versions"
-    self._state[account] = state + (1 << 96)
-    log ILedger.AccountTransferred(account=account, previous=msg.sender, owner=owner, version=version)
+    assert account_words._owner(identity) == msg.sender, "ledger: not the owner"
+    self._identity[account] = account_words._with_owner(identity, owner)
+    state: uint256 = account_words._with_next_version(self._state[account])
+    self._state[account] = state
+    log ILedger.AccountTransferred(
+        account=account, previous=msg.sender, owner=owner, version=(state >> 96) & constants.MASK_32
+    )
 
 
 # Engines
@@ -172,7 +165,7 @@ def deposit(account: uint256, payer: address, amount: uint256):
     assert extcall _TOKEN.transferFrom(payer, self, amount, default_return_value=True), "ledger: token transfer failed"
     assert staticcall _TOKEN.balanceOf(self) == held + amount, "ledger: token takes a fee"
     self.tokens_held += amount
-    self._add_cash(account, self._signed(amount))
+    self._add_cash(account, account_words._signed(amount))
     log ILedger.Deposit(account=account, payer=payer, amount=amount)
 
 
@@ -191,7 +184,7 @@ def withdraw(account: uint256, to: address, amount: uint256):
     held: uint256 = self.tokens_held
     assert amount <= held, "ledger: not enough tokens held"
     self.tokens_held = held - amount
-    self._add_cash(account, -self._signed(amount))
+    self._add_cash(account, -account_words._signed(amount))
     log ILedger.Withdrawal(account=account, to=to, amount=amount)
     assert extcall _TOKEN.transfer(to, amount, default_return_value=True), "ledger: token transfer failed"
 
@@ -206,8 +199,8 @@ def move_cash(giver: uint256, taker: uint256, amount: uint256, reason: uint256):
     @param reason Why (constants.vy).
     """
     self._only_in_action()
-    self._add_cash(giver, -self._signed(amount))
-    self._add_cash(taker, self._signed(amount))
+    self._add_cash(giver, -account_words._signed(amount))
+    self._add_cash(taker, account_words._signed(amount))
     log ILedger.CashMoved(giver=giver, taker=taker, amount=amount, reason=reason)
 
 
@@ -261,7 +254,7 @@ def account(account: uint256) -> ILedger.Account:
     @param account The account; one that does not exist has no owner.
     @return Account Owner, version, cash, last trade epoch, head and position hash.
     """
-    return self._account(account, self._identity[account], self._state[account], self._position_hash[account])
+    return account_words._account(account, self._identity[account], self._state[account], self._position_hash[account])
 
 
 @view
@@ -328,31 +321,6 @@ def _only_in_action():
     assert self._locked, "ledger: not entered"
 
 
-@pure
-@internal
-def _signed(amount: uint256) -> int256:
-    """
-    @dev An amount as a signed number.
-    @param amount Micro-USD.
-    """
-    assert amount < 2**127, "ledger: amount out of range"
-    return convert(amount, int256)
-
-
-@pure
-@internal
-def _with_cash(state: uint256, change: int256) -> uint256:
-    """
-    @dev A state word whose cash changed.
-    @param state The word.
-    @param change Signed micro-USD.
-    """
-    assert change > -_CASH_LIMIT and change < _CASH_LIMIT, "ledger: amount out of range"
-    cash: int256 = unsafe_add(convert(convert(state, bytes32), int256) >> 128, change)
-    assert cash >= -_CASH_LIMIT and cash < _CASH_LIMIT, "ledger: cash out of range"
-    return convert(convert(cash, bytes32), uint256) << 128 | state & constants.MASK_128
-
-
 @internal
 def _add_cash(account: uint256, change: int256):
     """
@@ -360,7 +328,7 @@ def _add_cash(account: uint256, change: int256):
     @param account The account.
     @param change Signed micro-USD.
     """
-    self._state[account] = self._with_cash(self._state[account], change)
+    self._state[account] = account_words._with_cash(self._state[account], change)
 
 
 @internal
@@ -380,93 +348,18 @@ def _change(
     after: int256 = before + change
     self._quantity[key] = after
 
-    state: uint256 = self._with_cash(self._state[account], cash)
-    total: uint256 = (state & constants.MASK_32) + convert(abs(after), uint256) - convert(abs(before), uint256)
-    assert total < constants.SUM_LIMIT, "ledger: too many lots"
-    state = state & ~(_EPOCH | constants.MASK_32) | epoch << 32 | total
+    state: uint256 = account_words._with_cash(self._state[account], cash)
+    state = account_words._with_trade(state, before, after, epoch)
     self._state[account] = state
 
     identity: uint256 = self._identity[account]
     if before == 0:
-        identity = self._counted(identity, instrument >> 88)
+        identity = account_words._counted(identity, instrument >> 88)
         self._identity[account] = identity
     elif after == 0:
-        identity = self._uncounted(identity, instrument >> 88)
+        identity = account_words._uncounted(identity, instrument >> 88)
         self._identity[account] = identity
 
     position_hash: bytes32 = keccak256(abi_encode(self._position_hash[account], account, instrument, change))
     self._position_hash[account] = position_hash
-    return self._account(account, identity, state, position_hash)
-
-
-@pure
-@internal
-def _counted(identity: uint256, underlying: uint256) -> uint256:
-    """
-    @dev An identity word with one open position more in an underlying. A lane that is new goes to its ascending place.
-    @param identity The word.
-    @param underlying The underlying, 1 to 2^16 - 1.
-    """
-    assert underlying != 0 and underlying <= constants.MASK_16, "ledger: no such underlying"
-    count: uint256 = 0
-    place: uint256 = 0  # lanes of lower underlyings
-    known: bool = False
-    for i: uint256 in range(constants.MAX_UNDERLYINGS):
-        lane: uint256 = (identity >> unsafe_sub(72, unsafe_mul(24, i))) & _LANE
-        count = unsafe_add(count, lane & constants.MASK_8)
-        if lane >> 8 == underlying:
-            known = True
-        elif lane != 0 and lane >> 8 < underlying:
-            place = unsafe_add(place, 1)
-    assert count < constants.MAX_POSITIONS, "ledger: too many positions"
-    if known:
-        return identity + (1 << unsafe_sub(72, unsafe_mul(24, place)))
-    assert identity & _LANE == 0, "ledger: too many underlyings"
-    below: uint256 = identity & ((1 << unsafe_sub(96, unsafe_mul(24, place))) - 1)
-    return (identity - below) + (below >> 24) + ((underlying << 8 | 1) << unsafe_sub(72, unsafe_mul(24, place)))
-
-
-@pure
-@internal
-def _uncounted(identity: uint256, underlying: uint256) -> uint256:
-    """
-    @dev An identity word with one open position less in an underlying that has one. A lane that empties is closed up.
-    @param identity The word.
-    @param underlying The underlying.
-    """
-    for i: uint256 in range(constants.MAX_UNDERLYINGS):
-        low_bit: uint256 = unsafe_sub(72, unsafe_mul(24, i))
-        lane: uint256 = (identity >> low_bit) & _LANE
-        if lane >> 8 == underlying:
-            if lane & constants.MASK_8 != 1:
-                return identity - (1 << low_bit)
-            below: uint256 = identity & ((1 << low_bit) - 1)
-            return identity - (lane << low_bit) - below + (below << 24)
-    raise "ledger: counts are false"
-
-
-@pure
-@internal
-def _account(account: uint256, identity: uint256, state: uint256, position_hash: bytes32) -> ILedger.Account:
-    """
-    @dev An account's words spread out. The head is built from the ledger's own counts, so no witness can misstate it.
-    @param account The account.
-    @param identity Its identity word.
-    @param state Its state word.
-    @param position_hash Its position hash.
-    """
-    head: uint256 = account << 192 | state & constants.MASK_32
-    head |= ((identity >> 80) & constants.MASK_16) << 176
-    head |= ((identity >> 56) & constants.MASK_16) << 160
-    head |= ((identity >> 32) & constants.MASK_16) << 144
-    head |= ((identity >> 8) & constants.MASK_16) << 128
-    count: uint256 = unsafe_add((identity >> 72) & constants.MASK_8, (identity >> 48) & constants.MASK_8)
-    count = unsafe_add(count, unsafe_add((identity >> 24) & constants.MASK_8, identity & constants.MASK_8))
-    return ILedger.Account(
-        owner=convert(identity >> 96, address),
-        version=(state >> 96) & constants.MASK_32,
-        cash=convert(convert(state, bytes32), int256) >> 128,
-        last_trade_epoch=(state >> 32) & constants.MASK_64,
-        head=head | count << 64,
-        position_hash=position_hash,
-    )
+    return account_words._account(account, identity, state, position_hash)

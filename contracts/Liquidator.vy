@@ -60,7 +60,7 @@ def margin_call(account: uint256, witness: IMargin.Witness):
     @param account The account.
     @param witness Its witness.
     """
-    state: ILedger.Account = staticcall engine.ledger.account(account)
+    state: ILedger.Account = engine._account(account)
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
     assert latest.fresh, "liquidator: oracle is not fresh"
     assert self._called[account] == 0, "liquidator: already called"
@@ -81,7 +81,7 @@ def clear_call(account: uint256, witness: IMargin.Witness):
     @param account The account.
     @param witness Its witness.
     """
-    state: ILedger.Account = staticcall engine.ledger.account(account)
+    state: ILedger.Account = engine._account(account)
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
     assert self._called[account] != 0, "liquidator: not called"
     content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
@@ -113,13 +113,13 @@ def liquidate(
     @param witness Witness of the account.
     @param taker_witness Witness of the taker; empty if it has no positions.
     """
-    extcall engine.ledger.enter()
+    engine._enter()
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest()
     assert latest.fresh, "liquidator: oracle is not fresh"
     assert account >= constants.FIRST_ACCOUNT, "liquidator: reserved account"
     assert account != taker, "liquidator: one account on both sides"
-    state: ILedger.Account = staticcall engine.ledger.account(account)
-    other: ILedger.Account = staticcall engine.ledger.account(taker)
+    state: ILedger.Account = engine._account(account)
+    other: ILedger.Account = engine._account(taker)
     assert other.owner == msg.sender, "liquidator: not the taker's owner"
     assert engine._all_live(state.head), "liquidator: underlying is not live"
     self._prove(takes, proof, flags, latest.instrument_root)
@@ -136,8 +136,8 @@ def liquidate(
         leg: IMargin.Leg = IMargin.Leg(meta=take.meta, array=take.array)
         id: uint256 = instrument._id(take.meta)
         price: int256 = risk_array._mark(take.array)
-        held: int256 = staticcall engine.ledger.quantity(account, id)
-        taker_held: int256 = staticcall engine.ledger.quantity(taker, id)
+        held: int256 = engine._quantity(account, id)
+        taker_held: int256 = engine._quantity(taker, id)
         if take.lots > 0:
             assert take.lots <= held, "liquidator: more than the position"
             short = margin._apply(content, leg, 1 - take.lots, held, content.head)
@@ -174,10 +174,8 @@ def liquidate(
     split: uint256 = (latest.margin >> 144) & constants.MASK_16
     reward: uint256 = convert(penalty, uint256) * split // constants.ONE
     rest: uint256 = convert(penalty, uint256) - reward
-    if reward != 0:
-        extcall engine.ledger.move_cash(account, taker, reward, constants.LIQUIDATION_REWARD)
-    if rest != 0:
-        extcall engine.ledger.move_cash(account, constants.INSURANCE, rest, constants.LIQUIDATION_PENALTY)
+    engine._move_cash(account, taker, reward, constants.LIQUIDATION_REWARD)
+    engine._move_cash(account, constants.INSURANCE, rest, constants.LIQUIDATION_PENALTY)
     cash: int256 = other.cash + convert(reward, int256)
     taker_after: IMargin.Margin = margin._evaluate(taker_content, cash, latest.margin)
     assert taker_after.im_excess >= 0, "liquidator: taker below initial margin"
@@ -198,7 +196,7 @@ def liquidate(
     )
     if after.im_excess >= 0 and self._called[account] != 0:
         self._clear(account, latest.epoch)
-    extcall engine.ledger.leave()
+    engine._leave()
 
 
 # Views

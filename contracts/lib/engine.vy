@@ -32,6 +32,56 @@ def __init__(ledger_: address, oracle_: address):
     oracle = IRiskOracle(oracle_)
 
 
+@internal
+def _enter():
+    """
+    @dev Take the ledger's lock for one action of this engine.
+    """
+    extcall ledger.enter()
+
+
+@internal
+def _leave():
+    """
+    @dev Give the lock back.
+    """
+    extcall ledger.leave()
+
+
+@view
+@internal
+def _account(account: uint256) -> ILedger.Account:
+    """
+    @dev An account as the ledger has it.
+    @param account The account.
+    """
+    return staticcall ledger.account(account)
+
+
+@view
+@internal
+def _quantity(account: uint256, instrument: uint256) -> int256:
+    """
+    @dev An account's position, signed lots.
+    @param account The account.
+    @param instrument Instrument id.
+    """
+    return staticcall ledger.quantity(account, instrument)
+
+
+@internal
+def _move_cash(giver: uint256, taker: uint256, amount: uint256, reason: uint256):
+    """
+    @dev Move cash, if there is any to move.
+    @param giver Account that pays.
+    @param taker Account that gets it.
+    @param amount Micro-USD.
+    @param reason Why (constants.vy).
+    """
+    if amount != 0:
+        extcall ledger.move_cash(giver, taker, amount, reason)
+
+
 @view
 @internal
 def _believe(
