@@ -7,7 +7,7 @@ bytecode in process at the speed of the EVM; it has no EIP-2537 precompiles, so 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
 
@@ -151,15 +151,23 @@ class Contract:
         return f"<{self.artifact.name} {self.address}>"
 
 
-@dataclass
 class Chain:
-    """What both engines share: deployment and the decoding of logs."""
+    """What both engines share: deployment and the decoding of logs.
 
-    accounts: list[LocalAccount] = field(default_factory=list)
-    _contracts: dict[str, Contract] = field(default_factory=dict)
+    Attributes
+    ----------
+    accounts : funded signers; empty on a real network.
+    chain_id : of the chain. name : what it is, for people.
+    """
 
-    chain_id: int = 31337
-    name: str = "chain"
+    def __init__(self, accounts: Sequence[LocalAccount], chain_id: int, name: str):
+        self.accounts = list(accounts)
+        self.chain_id = chain_id
+        self.name = name
+        self._contracts: dict[str, Contract] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self.chain_id}>"
 
     # engine
     def call(self, to: str, data: bytes, sender: str = ZERO, block: int | None = None, label: str = "") -> bytes:
@@ -233,7 +241,7 @@ class RevmChain(Chain):
     """
 
     def __init__(self, timestamp: int = 1_700_000_000, chain_id: int = 31337):
-        super().__init__(accounts=[dev_account(i) for i in range(DEV_ACCOUNTS)], chain_id=chain_id, name="in-process")
+        super().__init__([dev_account(i) for i in range(DEV_ACCOUNTS)], chain_id, "in-process")
         env = pyrevm.Env(cfg=pyrevm.CfgEnv(chain_id=chain_id))
         self.evm = pyrevm.EVM(env=env, gas_limit=1 << 40, spec_id="PRAGUE")
         self._number, self._time, self._next = 0, timestamp, None
@@ -341,7 +349,7 @@ class Web3Chain(Chain):
             chain_id = w3.eth.chain_id
         except (OSError, Web3RPCError) as error:
             raise BallastError(f"cannot reach the node: {error}; check that it runs, and its URL") from error
-        super().__init__(accounts=list(accounts), chain_id=chain_id, name=name)
+        super().__init__(accounts, chain_id, name)
         self.w3 = w3
         self.url = url
         self.gas_limit = gas_limit
