@@ -102,12 +102,12 @@ class Bundle:
             if raw["version"] != VERSION:
                 raise BundleError(f"the bundle has version {raw['version']}; this program reads {VERSION}")
             bundle = cls(
-                chain_id=raw["chain_id"],
+                chain_id=_count(raw["chain_id"]),
                 oracle=raw["oracle"],
-                committee_set=raw["committee_set"],
-                epoch=raw["epoch"],
-                timestamp=raw["timestamp"],
-                snapshot_block=raw["snapshot_block"],
+                committee_set=_count(raw["committee_set"]),
+                epoch=_count(raw["epoch"]),
+                timestamp=_count(raw["timestamp"]),
+                snapshot_block=_count(raw["snapshot_block"]),
                 snapshot_hash=_bytes(raw["snapshot_hash"]),
                 policy=_bytes(raw["policy"]),
                 marks=tuple(map(_int, raw["marks"])),
@@ -118,11 +118,12 @@ class Bundle:
                     for head, position_hash, cost, vectors in raw["accounts"]
                 ),
                 observations=tuple(
-                    SignedBody(item["member"], item["body"], _bytes(item["signature"])) for item in raw["observations"]
+                    SignedBody(_count(item["member"]), dict(item["body"]), _bytes(item["signature"]))
+                    for item in raw["observations"]
                 ),
             )
             again = bundle.encode()
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise BundleError(f"these bytes are not a bundle: {error}") from error
         if again != data:
             raise BundleError("the bundle is not in canonical form")
@@ -209,6 +210,12 @@ def _refuse_floats(value: Any) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _refuse_floats(item)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is not a count")
+    return value
 
 
 def _hex(data: bytes) -> str:

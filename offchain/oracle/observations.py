@@ -1,0 +1,291 @@
+"""What a member saw, signed; and the medians of what a quorum saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from offchain.config import BallastError
+from offchain.oracle.bundles import SignedBody, canonical
+from offchain.oracle.headers import Mark
+from offchain.oracle.signatures import SecretKey, SignatureError, observation_digest, sign, verify
+from offchain.oracle.trees import keccak256
+from offchain.risk.policy import Policy
+from offchain.units import HOUR, MICRO
+
+FUNDING_BOUND = 500
+"""Most that a funding index moves an hour, 1e-6 of the index price (contracts/RiskOracle.vy)."""
+MAX_FORWARD = (1 << 48) - 1
+MAX_VOLATILITY = (1 << 32) - 1
+MAX_FUNDING = 1 << 62
+
+
+class ObservationError(BallastError):
+    """An observation that is malformed, out of range, of another slot, or not signed by whom it names."""
+
+
+class TooFewSources(BallastError):
+    """Not enough observations to take a median of."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a round is about, known before anything is observed.
+
+    Attributes
+    ----------
+    chain_id, oracle, committee_set : whom signatures are for.
+    epoch : number of the slot; timestamp : of the header, seconds.
+    snapshot_block, snapshot_hash : the block whose positions count.
+    """
+
+    chain_id: int
+    oracle: str
+    committee_set: int
+    epoch: int
+    timestamp: int
+    snapshot_block: int
+    snapshot_hash: bytes
+
+
+@dataclass(frozen=True)
+class Quote:
+    """An underlying: index price (micro-USD per unit), funding index (micro-USD per lot), scan range (1e-6)."""
+
+    index: int
+    funding: int
+    scan_range: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The market at a slot, in integers.
+
+    Attributes
+    ----------
+    underlyings : quotes by underlying.
+    instruments : forward (micro-USD per unit) and implied volatility (1e-6; 0 unless an option) by instrument id.
+    """
+
+    underlyings: Mapping[int, Quote]
+    instruments: Mapping[int, tuple[int, int]]
+
+    def body(self, slot: Slot) -> dict[str, Any]:
+        """The observation as it is signed: an object of integers and strings."""
+        return {
+            "epoch": slot.epoch,
+            "timestamp": slot.timestamp,
+            "snapshot_block": slot.snapshot_block,
+            "snapshot_hash": f"0x{slot.snapshot_hash.hex()}",
+            "underlyings": {str(u): [q.index, q.funding, q.scan_range] for u, q in self.underlyings.items()},
+            "instruments": {f"0x{key:026x}": list(pair) for key, pair in self.instruments.items()},
+        }
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any], slot: Slot) -> Observation:
+        """Read a body of this slot.
+
+        Raises
+        ------
+        ObservationError
+            It is malformed, of another slot, or a value is out of range.
+        """
+        try:
+            found = cls(
+                {int(u): Quote(*map(_integer, values)) for u, values in body["underlyings"].items()},
+                {int(key, 16): _pair(values) for key, values in body["instruments"].items()},
+            )
+            same = canonical(found.body(slot)) == canonical(body)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ObservationError(f"malformed observation: {error!r}") from error
+        if not same:
+            raise ObservationError(f"an observation of another slot than {slot.epoch}, or in another spelling")
+        found.check()
+        return found
+
+    def check(self) -> None:
+        """Refuse values that no market has.
+
+        Raises
+        ------
+        ObservationError
+            A value is out of range; the message names it.
+        """
+        for underlying, quote in self.underlyings.items():
+            _within(f"index of underlying {underlying}", quote.index, 1, MAX_FORWARD)
+            _within(f"funding of underlying {underlying}", quote.funding, -MAX_FUNDING, MAX_FUNDING)
+            _within(f"scan range of underlying {underlying}", quote.scan_range, 1, MICRO - 1)
+        for key, (forward, volatility) in self.instruments.items():
+            _within(f"forward of {key:#x}", forward, 1, MAX_FORWARD)
+            _within(f"volatility of {key:#x}", volatility, 0, MAX_VOLATILITY)
+
+
+@dataclass(frozen=True)
+class Last:
+    """The epoch before, as the oracle contract holds it: its number, timestamp, and marks by underlying."""
+
+    epoch: int
+    timestamp: int
+    marks: Mapping[int, Mark]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a member's observation may lie from the median for it to sign, 1e-6.
+
+    Relative; of funding relative to the index a lot.
+    """
+
+    index: int = 10_000
+    funding: int = 10_000
+    scan_range: int = 100_000
+    forward: int = 20_000
+    volatility: int = 150_000
+
+
+def sign_observation(secret: SecretKey, member: int, slot: Slot, body: Mapping[str, Any]) -> SignedBody:
+    """A member's signature over a body."""
+    return SignedBody(member, body, sign(secret, _digest(slot, body)))
+
+
+def verify_observation(item: SignedBody, slot: Slot, key: bytes) -> Observation:
+    """The observation, if its member signed it for this slot.
+
+    Raises
+    ------
+    ObservationError
+        The signature does not verify, or the body is none of this slot.
+    """
+    observation = Observation.of(item.body, slot)
+    try:
+        good = _verified(key, _digest(slot, item.body), item.signature)
+    except SignatureError as error:
+        raise ObservationError(f"observation of member {item.member}: {error}") from error
+    if not good:
+        raise ObservationError(f"observation of member {item.member}: the signature is not its own")
+    return observation
+
+
+def median(values: Sequence[int]) -> int:
+    """The lower median: always a value that somebody observed, with as many honest ones on either side.
+
+    Of n values of which f are false, 2f < n, it lies between the least and the greatest true one.
+    """
+    return sorted(values)[(len(values) - 1) // 2]
+
+
+def medians(
+    observations: Sequence[Observation], instruments: Iterable[int], policy: Policy, minimum: int
+) -> Observation:
+    """Medians, field by field.
+
+    Parameters
+    ----------
+    observations : of one slot, by different members.
+    instruments : ids that the epoch must hold.
+    policy : its underlyings are those that the epoch must hold.
+    minimum : least observations of each field.
+
+    Raises
+    ------
+    TooFewSources
+        Fewer than `minimum` saw some underlying or instrument.
+    """
+    quotes = {}
+    for each in policy.underlyings:
+        seen = [o.underlyings[each.underlying] for o in observations if each.underlying in o.underlyings]
+        _enough(f"underlying {each.underlying}", len(seen), minimum)
+        quotes[each.underlying] = Quote(
+            median([q.index for q in seen]), median([q.funding for q in seen]), median([q.scan_range for q in seen])
+        )
+    pairs = {}
+    for key in sorted(instruments):
+        found = [o.instruments[key] for o in observations if key in o.instruments]
+        _enough(f"instrument {key:#x}", len(found), minimum)
+        pairs[key] = (median([forward for forward, _ in found]), median([volatility for _, volatility in found]))
+    return Observation(quotes, pairs)
+
+
+def bounded(market: Observation, slot: Slot, last: Last | None, policy: Policy) -> Observation:
+    """The market with scan ranges and funding inside the oracle contract's bounds (contracts/RiskOracle.vy).
+
+    Scan ranges are clipped to the policy's limits and to its slew by elapsed slots, funding to 0.05 % of the last index
+    an hour; an underlying without an earlier mark starts funding at zero.
+    """
+    quotes = {}
+    for number, quote in market.underlyings.items():
+        listed = policy.underlying(number)
+        mark = last.marks.get(number) if last is not None else None
+        low, high, funding = listed.r_min, listed.r_max, 0
+        if last is not None and mark is not None:
+            slots, elapsed = slot.epoch - last.epoch, slot.timestamp - last.timestamp
+            rise = mark.scan_range * listed.slew_up * slots // MICRO
+            fall = mark.scan_range * listed.slew_down * slots // MICRO
+            high = min(max(mark.scan_range + rise, low), high)
+            low = max(min(max(mark.scan_range - fall, 0), listed.r_max), low)
+            most = mark.index * FUNDING_BOUND * elapsed // (MICRO * HOUR * listed.lots_per_unit)
+            funding = min(max(quote.funding, mark.funding - most), mark.funding + most)
+        quotes[number] = Quote(quote.index, funding, min(max(quote.scan_range, low), high))
+    return Observation(quotes, market.instruments)
+
+
+def too_far(own: Observation, market: Observation, tolerance: Tolerance, policy: Policy) -> str | None:
+    """The first field in which a member's own observation is beyond tolerance from the medians; None if none is."""
+    for number, quote in market.underlyings.items():
+        mine = own.underlyings.get(number)
+        if mine is None:
+            continue
+        a_lot = quote.index // policy.underlying(number).lots_per_unit
+        for name, ours, theirs, of, most in (
+            ("index", mine.index, quote.index, quote.index, tolerance.index),
+            ("funding", mine.funding, quote.funding, a_lot, tolerance.funding),
+            ("scan range", mine.scan_range, quote.scan_range, quote.scan_range, tolerance.scan_range),
+        ):
+            if abs(ours - theirs) * MICRO > most * of:
+                return f"{name} of underlying {number}: the median is {theirs}, this member saw {ours}"
+    for key, pair in market.instruments.items():
+        if key not in own.instruments:
+            continue
+        for name, ours, theirs, most in zip(
+            ("forward", "volatility"),
+            own.instruments[key],
+            pair,
+            (tolerance.forward, tolerance.volatility),
+            strict=True,
+        ):
+            if abs(ours - theirs) * MICRO > most * theirs:
+                return f"{name} of {key:#x}: the median is {theirs}, this member saw {ours}"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _verified(key: bytes, digest: bytes, signature: bytes) -> bool:
+    """A pairing, once: a leader verifies what it collects, and again when it reviews its own proposal."""
+    return verify([key], digest, signature)
+
+
+def _digest(slot: Slot, body: Mapping[str, Any]) -> bytes:
+    return observation_digest(slot.chain_id, slot.oracle, slot.committee_set, slot.epoch, keccak256(canonical(body)))
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{value!r} is not an integer")
+    return value
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    forward, volatility = map(_integer, values)
+    return forward, volatility
+
+
+def _within(what: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ObservationError(f"{what}: {value} is not within {least} and {most}")
+
+
+def _enough(what: str, seen: int, minimum: int) -> None:
+    if seen < minimum:
+        raise TooFewSources(f"too few sources for {what}: {seen} of {minimum}")
