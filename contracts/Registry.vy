@@ -5,7 +5,7 @@
 @notice What may be traded and under which policy: instruments, underlyings, margin parameters, scenario rows and shocks.
         A policy changes as a whole, in one transaction, behind a timelock.
 @dev Words and bits are those of docs/protocol.md, *Policy*. The policy in force is kept as the code of a contract
-     (`policy_code`): its hash can be checked against the whole of it, and a reader takes the words that it needs.
+     (`policy_code`), so that a reader takes the words that it needs and one pointer changes all.
 @custom:security Needs EIP-5656 (cancun).
 @custom:kill Nothing here can be stopped. A proposal can be cancelled before it is enacted; the policy in force stays until
              another is. Without an owner's action instruments and policy stay as they are.
@@ -36,11 +36,12 @@ exports: (
 )
 
 
-# @dev Where the words of an encoded policy stand, bytes: an offset, then the tuple (version, margin, 40 rows, 16 shocks,
-#      an offset), then the count of underlyings and the underlyings.
-MARGIN_AT: constant(uint256) = 64
-COUNT_AT: constant(uint256) = 1920
-UNDERLYINGS_AT: constant(uint256) = 1952
+# @dev Where the words of a kept policy stand, bytes: its hash, then its encoding, which is an offset, the tuple (version,
+#      margin, 40 rows, 16 shocks, an offset), the count of underlyings and the underlyings.
+HASH_AT: constant(uint256) = code_storage.DATA_AT
+MARGIN_AT: constant(uint256) = HASH_AT + 96
+COUNT_AT: constant(uint256) = HASH_AT + 1952
+UNDERLYINGS_AT: constant(uint256) = HASH_AT + 1984
 MAX_LISTINGS: constant(uint256) = 128
 MAX_DELAY: constant(uint256) = 30 * 86400
 
@@ -60,9 +61,8 @@ MASK_48: constant(uint256) = 2**48 - 1
 delay: public(immutable(uint256))
 
 
-# @dev Hash of the policy in force, and the contract that keeps `abi_encode(policy)` as its code, behind a zero byte.
-# @custom:invariant policy_hash = keccak256(policy_code.code[1:])
-policy_hash: public(bytes32)
+# @dev The contract that keeps the policy in force as its code: a zero byte, the policy's hash, `abi_encode(policy)`.
+# @custom:invariant policy_code.code[1:33] = keccak256(policy_code.code[33:])
 policy_code: public(address)
 
 
@@ -106,7 +106,7 @@ def list_instruments(instruments: DynArray[uint256, MAX_LISTINGS]):
     @param instruments Instrument ids.
     """
     ownable._check_owner()
-    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings()
+    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings_of(self.policy_code)
     last: uint256 = 0
     for instrument: uint256 in instruments:
         assert instrument > last, "registry: instruments not ascending"
@@ -174,8 +174,20 @@ def policy_view() -> (bytes32, uint256, DynArray[uint256, constants.MAX_UNDERLYI
     @notice What the oracle needs of the policy in force.
     @return (bytes32, uint256, DynArray) Its hash, the word of margin parameters, the words of the underlyings, ascending.
     """
-    margin: uint256 = self._word(self.policy_code, MARGIN_AT)
-    return self.policy_hash, margin, self._underlyings()
+    where: address = self.policy_code
+    policy_hash: bytes32 = extract32(slice(where.code, HASH_AT, 32), 0)
+    margin: uint256 = self._word(where, MARGIN_AT)
+    return policy_hash, margin, self._underlyings_of(where)
+
+
+@view
+@external
+def policy_hash() -> bytes32:
+    """
+    @notice Hash of the policy in force.
+    @return bytes32 `keccak256(abi_encode(policy))`.
+    """
+    return extract32(slice(self.policy_code.code, HASH_AT, 32), 0)
 
 
 @view
@@ -186,7 +198,7 @@ def underlying(underlying: uint256) -> uint256:
     @param underlying Its number.
     @return uint256 The word.
     """
-    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings()
+    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings_of(self.policy_code)
     for word: uint256 in underlyings:
         if word >> 240 == underlying:
             return word
@@ -219,16 +231,17 @@ def proposed_policy() -> (bytes32, uint256):
 @internal
 def _enact(policy: IRegistry.Policy):
     """
-    @dev One pointer and one hash move, in one transaction: no reader sees a part of a policy.
+    @dev One pointer moves: no reader sees a part of a policy.
     @param policy A policy that was checked.
     """
     encoded: Bytes[2112] = abi_encode(policy)
-    previous: bytes32 = self.policy_hash
+    previous: bytes32 = empty(bytes32)
+    if self.policy_code != empty(address):
+        previous = extract32(slice(self.policy_code.code, HASH_AT, 32), 0)
     enacted: bytes32 = keccak256(encoded)
-    where: address = code_storage._store(encoded)
+    where: address = code_storage._store(concat(enacted, encoded))
     self._previous = previous
     self._enacted_at = block.timestamp
-    self.policy_hash = enacted
     self.policy_code = where
     log IRegistry.PolicyEnacted(policy_hash=enacted, previous=previous, encoded=encoded)
 
@@ -238,19 +251,19 @@ def _enact(policy: IRegistry.Policy):
 def _word(where: address, at: uint256) -> uint256:
     """
     @param where The policy's contract.
-    @param at Byte of the encoding at which the word begins.
+    @param at Byte of its code at which the word begins.
     @return uint256 The word.
     """
-    return convert(extract32(slice(where.code, code_storage.DATA_AT + at, 32), 0), uint256)
+    return convert(extract32(slice(where.code, at, 32), 0), uint256)
 
 
 @view
 @internal
-def _underlyings() -> DynArray[uint256, constants.MAX_UNDERLYINGS]:
+def _underlyings_of(where: address) -> DynArray[uint256, constants.MAX_UNDERLYINGS]:
     """
-    @return DynArray The words of the underlyings in force, ascending.
+    @param where A policy's contract.
+    @return DynArray The words of its underlyings, ascending.
     """
-    where: address = self.policy_code
     found: DynArray[uint256, constants.MAX_UNDERLYINGS] = []
     for i: uint256 in range(self._word(where, COUNT_AT), bound=constants.MAX_UNDERLYINGS):
         found.append(self._word(where, UNDERLYINGS_AT + 32 * i))
@@ -289,7 +302,7 @@ def _check_succession(policy: IRegistry.Policy):
     @dev Positions may exist in every underlying of the policy in force: each must stay, and a lot must stay what it is.
     @param policy The next policy.
     """
-    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings()
+    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings_of(self.policy_code)
     for old: uint256 in underlyings:
         stays: bool = False
         for new: uint256 in policy.underlyings:

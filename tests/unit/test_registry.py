@@ -91,7 +91,7 @@ def test_deploy__default_policy__in_force(chain: RevmChain, registry: Contract) 
 def test_policy_code__is_the_encoded_policy(chain: RevmChain, registry: Contract) -> None:
     account = chain.evm.basic(registry.call.policy_code())
     assert account.code is not None
-    kept = b"\0" + default_policy().encode()
+    kept = b"\0" + default_policy().hash + default_policy().encode()
     assert bytes(account.code)[: len(kept)] == kept
     assert not any(bytes(account.code)[len(kept) :])  # this engine pads code with STOP
 
