@@ -191,7 +191,9 @@ class Desk:
         """Deploy everything, list `instruments`, post a first epoch. `unlisted` have leaves but are not listed."""
         policy = policy or default_policy()
         chain = chain or RevmChain(timestamp=START)
-        system = System.deploy(chain, chain.accounts[0], policy.encode(), seats, HOURLY, instruments=sorted(instruments))
+        system = System.deploy(
+            chain, chain.accounts[0], policy.encode(), seats, HOURLY, instruments=sorted(instruments)
+        )
         every = sorted([*instruments, *unlisted])
         desk = cls(
             system,
@@ -307,9 +309,7 @@ class Desk:
         body = self.content(account)
         if not body.open:
             return NOTHING
-        digest = keccak256(
-            encode_account(body.head, self.ledger.call.account(account)[5], body.cost, body.words)
-        )
+        digest = keccak256(encode_account(body.head, self.ledger.call.account(account)[5], body.cost, body.words))
         if self.ledger.call.checkpoint(account) == keccak256(self.epoch.to_bytes(32, "big") + digest):
             return body.witness()
         return self.by_leaf(account)

@@ -1,0 +1,97 @@
+"""The packed words of an account against plain dictionaries and integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from offchain.chain.artifacts import artifact
+from offchain.chain.backends import Contract, Reverted, RevmChain
+
+OWNER = int.from_bytes(b"\xab" * 20, "big")
+HARNESS: list[Contract] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def harness() -> Iterator[None]:
+    chain = RevmChain()
+    HARNESS.append(chain.deploy(artifact("mocks/AccountWordsHarness"), sender=chain.accounts[0]))
+    yield
+    HARNESS.clear()
+
+
+def identity(counts: dict[int, int]) -> int:
+    """The word of an owner and counts by underlying."""
+    word = OWNER << 96
+    for place, (underlying, count) in enumerate(sorted(counts.items())):
+        word |= (underlying << 8 | count) << (72 - 24 * place)
+    return word
+
+
+COUNTS = st.dictionaries(st.integers(1, 65535), st.integers(1, 32), max_size=4)
+
+
+@settings(max_examples=150, deadline=None)
+@given(COUNTS, st.integers(1, 65535), st.data())
+def test_counts__up_and_down__stay_canonical(counts: dict[int, int], other: int, data: st.DataObject) -> None:
+    u = data.draw(st.sampled_from([*sorted(counts), other]))
+    call = HARNESS[0].call
+    if u in counts or len(counts) < 4:
+        up = counts | {u: counts.get(u, 0) + 1}
+        if sum(counts.values()) < 128:
+            assert call.counted(identity(counts), u) == identity(up)
+            assert call.uncounted(identity(up), u) == identity(counts)
+        else:
+            with pytest.raises(Reverted, match="ledger: too many positions"):
+                call.counted(identity(counts), u)
+    elif sum(counts.values()) < 128:
+        with pytest.raises(Reverted, match="ledger: too many underlyings"):
+            call.counted(identity(counts), u)
+    if u not in counts:
+        with pytest.raises(Reverted, match="ledger: counts are false"):
+            call.uncounted(identity(counts), u)
+
+
+WORDS = (
+    st.integers(-(2**127), 2**127 - 1),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**32 - 1),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(COUNTS, st.integers(0, 2**64 - 1), *WORDS)
+def test_account__spread__gives_every_field(
+    counts: dict[int, int], account: int, cash: int, version: int, epoch: int, total: int
+) -> None:
+    state = (cash % 2**128) << 128 | version << 96 | epoch << 32 | total
+    head = account << 192 | sum(counts.values()) << 64 | total
+    for place, underlying in enumerate(sorted(counts)):
+        head |= underlying << (176 - 16 * place)
+    found = HARNESS[0].call.spread(account, identity(counts), state)
+    assert found == ("0x" + "ab" * 20, version, cash, epoch, head, bytes(32))
+
+
+@settings(max_examples=150, deadline=None)
+@given(*WORDS[:1], st.integers(-(2**128), 2**128), st.integers(0, 2**128 - 1))
+def test_cash__changed__or_refused(cash: int, change: int, rest: int) -> None:
+    state = (cash % 2**128) << 128 | rest
+    if not -(2**127) < change < 2**127:
+        with pytest.raises(Reverted, match="ledger: amount out of range"):
+            HARNESS[0].call.with_cash(state, change)
+    elif not -(2**127) <= cash + change < 2**127:
+        with pytest.raises(Reverted, match="ledger: cash out of range"):
+            HARNESS[0].call.with_cash(state, change)
+    else:
+        assert HARNESS[0].call.with_cash(state, change) == ((cash + change) % 2**128) << 128 | rest
+
+
+def test_version__the_last__is_not_bumped() -> None:
+    word = (5 << 128) | (2**32 - 2) << 96 | 77
+    assert HARNESS[0].call.with_next_version(word) == word + (1 << 96)
+    with pytest.raises(Reverted, match="ledger: no more versions"):
+        HARNESS[0].call.with_next_version(word + (1 << 96))

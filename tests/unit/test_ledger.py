@@ -1,0 +1,468 @@
+"""The ledger: accounts, custody, positions, engines, the lock. One test class a subject; every revert string is named."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from desk import BTC, BTC_FUTURE, BTC_PERP, ETH_PERP, MICRO, START, Desk, content, option, reason, standalone
+from eth_account.signers.local import LocalAccount
+
+from offchain.chain.artifacts import artifact
+from offchain.chain.backends import ZERO, Contract, RevmChain
+from offchain.instruments import Instrument, Kind
+from offchain.oracle.book import Book
+
+LIMIT = 2**32
+
+
+class Bench:
+    """A ledger with an engine that does whatever it is told."""
+
+    def __init__(self, token: str = "SettlementToken", *token_args: Any) -> None:
+        self.chain = RevmChain(timestamp=START)
+        self.keys = self.chain.accounts
+        self.token = self.chain.deploy(artifact(f"mocks/{token}"), *token_args, sender=self.keys[0])
+        self.ledger = self.chain.deploy(artifact("Ledger"), self.token, sender=self.keys[0])
+        self.engine = self.chain.deploy(artifact("mocks/LedgerEngine"), sender=self.keys[0])
+        self.engine.send.bind(self.ledger.address, sender=self.keys[0])
+        self.ledger.send.set_engines([self.engine.address], sender=self.keys[0])
+
+    def do(self, name: str, *args: Any) -> Any:
+        return getattr(self.engine.send, name)(*args, sender=self.keys[0])
+
+    def open(self, owner: LocalAccount | None = None) -> int:
+        owner = owner or self.keys[1]
+        receipt = self.ledger.send.open_account(owner.address, sender=owner)
+        return int(receipt.events[0].args["account"])
+
+    def pay(self, account: int, amount: int, payer: LocalAccount | None = None) -> Any:
+        payer = payer or self.keys[1]
+        self.token.send.mint(payer.address, amount, sender=payer)
+        self.token.send.approve(self.ledger.address, amount, sender=payer)
+        return self.do("deposit", account, payer.address, amount)
+
+    def account(self, account: int) -> Any:
+        return self.ledger.call.account(account)
+
+    def cash(self, account: int) -> int:
+        return int(self.account(account)[2])
+
+    @property
+    def book(self) -> Book:
+        book = Book.replay(self.chain.events([self.ledger], 0, self.chain.block_number))
+        book.check()
+        return book
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+# Wiring
+
+
+def test_set_engines__deployer__fixes_them() -> None:
+    chain, _, ledger = standalone("SettlementToken")
+    assert ledger.call.is_engine(chain.accounts[0].address)
+    assert not ledger.call.is_engine(chain.accounts[1].address)
+
+
+def test_set_engines__twice__reverts(bench: Bench) -> None:
+    again = reason(bench.ledger.send.set_engines, [bench.keys[1].address], sender=bench.keys[0])
+    assert again == "ledger: engines are fixed"
+    assert not bench.ledger.call.is_engine(bench.keys[1].address)
+
+
+def test_set_engines__front_run__reverts() -> None:
+    chain = RevmChain(timestamp=START)
+    money = chain.deploy(artifact("mocks/SettlementToken"), sender=chain.accounts[0])
+    ledger = chain.deploy(artifact("Ledger"), money, sender=chain.accounts[0])
+    attacker = chain.accounts[1]
+    assert reason(ledger.send.set_engines, [attacker.address], sender=attacker) == "ledger: only the deployer"
+    assert reason(ledger.send.set_engines, [ZERO], sender=chain.accounts[0]) == "ledger: empty engine"
+    assert reason(ledger.send.enter, sender=attacker) == "ledger: only engines"
+
+
+def test_token__not_6_decimals__refused() -> None:
+    chain = RevmChain(timestamp=START)
+    for decimals in (0, 8, 18):
+        money = chain.deploy(artifact("mocks/FalseToken"), decimals, sender=chain.accounts[0])
+        refused = reason(chain.deploy, artifact("Ledger"), money, sender=chain.accounts[0])
+        assert refused == "ledger: token needs 6 decimals"
+
+
+# Accounts
+
+
+def test_open_account__anyone__gets_the_next_id(bench: Bench) -> None:
+    first, second = bench.open(bench.keys[1]), bench.open(bench.keys[2])
+    assert (first, second) == (256, 257)
+    assert bench.ledger.call.next_account() == 258
+    owner, version, cash, last, head, position_hash = bench.account(second)
+    assert owner == bench.keys[2].address.lower()
+    assert (version, cash, last, head, position_hash) == (0, 0, 0, second << 192, bytes(32))
+
+
+def test_open_account__nobody__reverts(bench: Bench) -> None:
+    assert reason(bench.ledger.send.open_account, ZERO, sender=bench.keys[1]) == "ledger: no owner"
+
+
+def test_transfer_account__owner__bumps_the_version(bench: Bench) -> None:
+    account, other = bench.open(), bench.open()
+    bench.pay(account, 7)
+    bench.do("move_position", other, account, BTC_PERP, 5, 0, 9)
+    before = bench.account(account)
+    receipt = bench.ledger.send.transfer_account(account, bench.keys[2].address, sender=bench.keys[1])
+    after = bench.account(account)
+    assert after[:2] == (bench.keys[2].address.lower(), 1)
+    assert after[2:] == before[2:]
+    assert receipt.events[0].args == {
+        "account": account,
+        "previous": bench.keys[1].address,
+        "owner": bench.keys[2].address,
+        "version": 1,
+    }
+    assert bench.book.accounts[account].version == 1
+
+
+def test_transfer_account__not_the_owner__reverts(bench: Bench) -> None:
+    account = bench.open()
+    transfer = bench.ledger.send.transfer_account
+    assert reason(transfer, account, bench.keys[2].address, sender=bench.keys[2]) == "ledger: not the owner"
+    assert reason(transfer, account, ZERO, sender=bench.keys[1]) == "ledger: no owner"
+    assert reason(transfer, 1, bench.keys[2].address, sender=bench.keys[2]) == "ledger: not the owner"
+
+
+# Custody
+
+
+def test_deposit__anyone__raises_cash_and_tokens_held(bench: Bench) -> None:
+    account = bench.open()
+    receipt = bench.pay(account, 5 * MICRO, bench.keys[3])
+    assert bench.cash(account) == bench.ledger.call.tokens_held() == 5 * MICRO
+    assert bench.token.call.balanceOf(bench.ledger.address) == 5 * MICRO
+    (event,) = receipt.events[-1:]
+    assert event.name == "Deposit"
+    assert event.args == {"account": account, "payer": bench.keys[3].address, "amount": 5 * MICRO}
+    bench.pay(1, 3)
+    assert bench.cash(1) == 3
+    assert bench.book.tokens_held == 5 * MICRO + 3
+
+
+@pytest.mark.parametrize("account", [0, 5, 255, 257, 2**64])
+def test_deposit__no_such_account__reverts(bench: Bench, account: int) -> None:
+    bench.open()
+    assert reason(bench.pay, account, 1) == "ledger: no such account"
+
+
+def test_deposit__zero_or_maximal__reverts(bench: Bench) -> None:
+    account = bench.open()
+    assert reason(bench.do, "deposit", account, bench.keys[1].address, 0) == "ledger: zero amount"
+    bench.token.send.mint(bench.keys[1].address, 2**127, sender=bench.keys[1])
+    bench.token.send.approve(bench.ledger.address, 2**127, sender=bench.keys[1])
+    deposit = ("deposit", account, bench.keys[1].address)
+    assert reason(bench.do, *deposit, 2**127) == "ledger: amount out of range"
+    bench.do(*deposit, 2**127 - 1)
+    assert bench.cash(account) == 2**127 - 1
+    assert reason(bench.do, *deposit, 1) == "ledger: cash out of range"
+
+
+def test_deposit__not_approved__reverts(bench: Bench) -> None:
+    account = bench.open()
+    assert reason(bench.do, "deposit", account, bench.keys[1].address, 1) == "token: not approved"
+
+
+def test_withdraw__pays_out(bench: Bench) -> None:
+    account = bench.open()
+    bench.pay(account, 100)
+    receipt = bench.do("withdraw", account, bench.keys[4].address, 40)
+    assert receipt.event("Withdrawal").args == {"account": account, "to": bench.keys[4].address, "amount": 40}
+    assert bench.cash(account) == bench.ledger.call.tokens_held() == 60
+    assert bench.token.call.balanceOf(bench.keys[4].address) == 40
+    assert bench.book.tokens_held == 60
+
+
+def test_withdraw__bad_input__reverts(bench: Bench) -> None:
+    account = bench.open()
+    bench.pay(account, 100)
+    out = ("withdraw", account)
+    assert reason(bench.do, *out, bench.keys[4].address, 0) == "ledger: zero amount"
+    assert reason(bench.do, *out, ZERO, 1) == "ledger: bad recipient"
+    assert reason(bench.do, *out, bench.ledger.address, 1) == "ledger: bad recipient"
+    assert reason(bench.do, *out, bench.keys[4].address, 101) == "ledger: not enough tokens held"
+    assert bench.cash(account) == 100
+
+
+def test_tokens_sent_without_a_deposit__do_not_count(bench: Bench) -> None:
+    account = bench.open()
+    bench.pay(account, 10)
+    bench.token.send.mint(bench.ledger.address, 1_000, sender=bench.keys[1])
+    assert bench.ledger.call.tokens_held() == 10
+    bench.do("move_cash", account, 1, 5, 1)
+    assert reason(bench.do, "withdraw", account, bench.keys[1].address, 11) == "ledger: not enough tokens held"
+    bench.pay(account, 10)
+    assert bench.ledger.call.tokens_held() == 20
+
+
+def test_token_with_a_fee__refused() -> None:
+    bench = Bench("FeeToken")
+    account = bench.open()
+    assert reason(bench.pay, account, 1_000) == "ledger: token takes a fee"
+    assert bench.cash(account) == bench.ledger.call.tokens_held() == 0
+
+
+def test_token_without_a_return_value__accepted() -> None:
+    bench = Bench("NoReturnToken")
+    account = bench.open()
+    bench.pay(account, 1_000)
+    bench.do("withdraw", account, bench.keys[2].address, 300)
+    assert bench.cash(account) == 700
+    assert bench.token.call.balanceOf(bench.keys[2].address) == 300
+
+
+def test_token_that_returns_false__refused() -> None:
+    bench = Bench("FalseToken", 6)
+    account = bench.open()
+    bench.pay(account, 1_000)
+    bench.token.send.refuse(True, sender=bench.keys[0])
+    assert reason(bench.pay, account, 1) == "ledger: token transfer failed"
+    assert reason(bench.do, "withdraw", account, bench.keys[1].address, 1) == "ledger: token transfer failed"
+    assert bench.cash(account) == bench.ledger.call.tokens_held() == 1_000
+
+
+# Cash between accounts
+
+
+def test_move_cash__conserves(bench: Bench) -> None:
+    giver, taker = bench.open(), bench.open()
+    bench.pay(giver, 100)
+    receipt = bench.do("move_cash", giver, taker, 130, 2)
+    assert (bench.cash(giver), bench.cash(taker)) == (-30, 130)
+    assert receipt.event("CashMoved").args == {"giver": giver, "taker": taker, "amount": 130, "reason": 2}
+    bench.do("move_cash", giver, giver, 5, 1)
+    assert bench.cash(giver) == -30
+    assert bench.book.accounts[giver].cash == -30
+    assert reason(bench.do, "move_cash", giver, taker, 2**127, 1) == "ledger: amount out of range"
+
+
+def test_cash__beyond_128_bits__reverts(bench: Bench) -> None:
+    giver, taker = bench.open(), bench.open()
+    bench.do("move_cash", giver, taker, 2**127 - 1, 1)
+    assert (bench.cash(giver), bench.cash(taker)) == (1 - 2**127, 2**127 - 1)
+    assert reason(bench.do, "move_cash", giver, 1, 2, 1) == "ledger: cash out of range"
+    assert reason(bench.do, "move_cash", 1, taker, 1, 1) == "ledger: cash out of range"
+    bench.do("move_cash", giver, 1, 1, 1)
+    assert bench.cash(giver) == -(2**127)
+    too_much = ("move_position", taker, 1, BTC_PERP, 1)
+    assert reason(bench.do, *too_much, 2**127, 1) == "ledger: amount out of range"
+    assert reason(bench.do, *too_much, -(2**127), 1) == "ledger: amount out of range"
+
+
+# Positions
+
+
+def test_move_position__both_sides__change(bench: Bench) -> None:
+    giver, taker = bench.open(), bench.open()
+    receipt = bench.do("move_position", giver, taker, BTC_PERP, 5, -700, 42)
+    assert bench.ledger.call.quantity(giver, BTC_PERP) == -5
+    assert bench.ledger.call.quantity(taker, BTC_PERP) == 5
+    assert bench.ledger.call.quantities(taker, [ETH_PERP, BTC_PERP]) == (0, 5)
+    assert (bench.cash(giver), bench.cash(taker)) == (-700, 700)
+    assert receipt.event("PositionMoved").args == {
+        "giver": giver, "taker": taker, "instrument": BTC_PERP, "lots": 5, "cash": -700, "epoch": 42,
+    }  # fmt: skip
+    book = bench.book
+    for account, lots in ((giver, -5), (taker, 5)):
+        state = bench.account(account)
+        assert state[3] == 42
+        assert state[4] == account << 192 | BTC << 176 | 1 << 64 | 5
+        assert state[5] == book.accounts[account].position_hash
+        assert book.positions(account) == {BTC_PERP: lots}
+
+
+def test_move_position__bad_lots__reverts(bench: Bench) -> None:
+    one, two = bench.open(), bench.open()
+    assert reason(bench.do, "move_position", one, two, BTC_PERP, 0, 0, 1) == "ledger: lots out of range"
+    assert reason(bench.do, "move_position", one, two, BTC_PERP, LIMIT, 0, 1) == "ledger: lots out of range"
+    assert reason(bench.do, "move_position", one, one, BTC_PERP, 1, 0, 1) == "ledger: one account on both sides"
+    assert reason(bench.do, "move_position", one, two, 0, 1, 0, 1) == "ledger: no such underlying"
+    assert reason(bench.do, "move_position", one, two, 1 << 104, 1, 0, 1) == "ledger: no such underlying"
+
+
+def test_sum_of_lots__up_to_the_limit__then_reverts(bench: Bench) -> None:
+    one, two, three = (bench.open() for _ in range(3))
+    bench.do("move_position", one, two, BTC_PERP, LIMIT - 2, 0, 1)
+    bench.do("move_position", three, two, ETH_PERP, 1, 0, 1)
+    assert bench.account(two)[4] & (2**64 - 1) == LIMIT - 1
+    assert reason(bench.do, "move_position", three, two, BTC_PERP, 1, 0, 1) == "ledger: too many lots"
+    assert reason(bench.do, "move_position", two, three, BTC_FUTURE, 1, 0, 1) == "ledger: too many lots"
+    bench.do("move_position", two, three, BTC_PERP, 3, 0, 1)
+    assert bench.account(two)[4] & (2**64 - 1) == LIMIT - 4
+
+
+def test_positions__up_to_128__then_reverts(bench: Bench) -> None:
+    one, two = bench.open(), bench.open()
+    for strike in range(1, 129):
+        bench.do("move_position", one, two, option(BTC, strike), 1, 0, 1)
+    assert bench.account(two)[4] >> 64 & (2**64 - 1) == 128
+    assert reason(bench.do, "move_position", one, two, option(BTC, 129), 1, 0, 1) == "ledger: too many positions"
+    bench.do("move_position", two, one, option(BTC, 7), 1, 0, 1)
+    bench.do("move_position", one, two, option(BTC, 129), 1, 0, 1)
+    assert bench.account(two)[4] == two << 192 | BTC << 176 | 128 << 64 | 128
+
+
+def test_underlyings__up_to_4__then_reverts(bench: Bench) -> None:
+    one, two = bench.open(), bench.open()
+    perpetual = {u: Instrument(u, Kind.PERPETUAL).id for u in (2, 5, 7, 9, 65535)}
+    for u in (7, 2, 9, 5):
+        bench.do("move_position", one, two, perpetual[u], 1, 0, 1)
+    assert bench.account(two)[4] >> 128 & (2**64 - 1) == 2 << 48 | 5 << 32 | 7 << 16 | 9
+    assert reason(bench.do, "move_position", one, two, perpetual[65535], 1, 0, 1) == "ledger: too many underlyings"
+    bench.do("move_position", two, one, perpetual[5], 1, 0, 1)
+    bench.do("move_position", one, two, perpetual[65535], 1, 0, 1)
+    assert bench.account(two)[4] >> 128 & (2**64 - 1) == 2 << 48 | 7 << 32 | 9 << 16 | 65535
+
+
+def test_set_checkpoint__stores(bench: Bench) -> None:
+    account = bench.open()
+    assert bench.ledger.call.checkpoint(account) == bytes(32)
+    bench.do("set_checkpoint", account, b"\x07" * 32)
+    assert bench.ledger.call.checkpoint(account) == b"\x07" * 32
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cash_is_held__positions_net_to_zero__counts_are_true(seed: int) -> None:
+    """After every one of many random moves, the ledger's words equal the books rebuilt from its events."""
+    rnd = random.Random(seed)
+    bench = Bench()
+    accounts = [bench.open() for _ in range(4)]
+    ids = [Instrument(u, Kind.PERPETUAL).id for u in range(1, 6)] + [
+        option(u, s) for u in range(1, 5) for s in (1, 2, 3)
+    ]
+    refused = 0
+    for _ in range(150):
+        giver, taker = rnd.sample(accounts, 2)
+        identifier = rnd.choice(ids)
+        match rnd.randrange(6):
+            case 0:
+                bench.pay(giver, rnd.randrange(1, 10**12))
+            case 1:
+                bench.do("move_cash", giver, rnd.choice([1, taker]), rnd.randrange(10**12), 1)
+            case _:
+                held = int(bench.ledger.call.quantity(giver, identifier))
+                lots = held if held > 0 and rnd.random() < 0.5 else rnd.randrange(1, 10**6)
+                cash = rnd.randrange(-(10**12), 10**12)
+                open_already = bench.book.positions(giver), bench.book.positions(taker)
+                full = any(len({i >> 88 for i in p} | {identifier >> 88}) > 4 for p in open_already)
+                if full:
+                    move = ("move_position", giver, taker, identifier, lots, cash, 1)
+                    assert reason(bench.do, *move) == "ledger: too many underlyings"
+                    refused += 1
+                else:
+                    bench.do("move_position", giver, taker, identifier, lots, cash, 1)
+        book = bench.book
+        for account in accounts:
+            state, kept = bench.account(account), book.accounts[account]
+            positions = book.positions(account)
+            assert state[2] == kept.cash
+            assert state[5] == kept.position_hash
+            body = content(account, positions, _Blank())
+            assert state[4] == body.head
+            assert list(bench.ledger.call.quantities(account, ids)) == [positions.get(i, 0) for i in ids]
+        assert bench.ledger.call.tokens_held() == book.tokens_held
+    assert refused
+
+
+class _Blank(dict):
+    """Leaves of which only the id matters."""
+
+    class _Leaf:
+        array = (0,) * 40
+        c_long = c_short = 0
+
+    def __missing__(self, key: int) -> _Blank._Leaf:
+        return self._Leaf()
+
+
+# Engines and the lock
+
+
+def test_only_engines__write(bench: Bench) -> None:
+    account, stranger = bench.open(), bench.keys[1]
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("enter", ()),
+        ("leave", ()),
+        ("deposit", (account, stranger.address, 1)),
+        ("withdraw", (account, stranger.address, 1)),
+        ("move_cash", (1, account, 1, 1)),
+        ("move_position", (1, account, BTC_PERP, 1, 0, 1)),
+        ("set_checkpoint", (account, b"\x01" * 32)),
+    ]
+    for name, args in calls:
+        assert reason(getattr(bench.ledger.send, name), *args, sender=stranger) == "ledger: only engines"
+
+
+def test_an_engine_that_did_not_enter__cannot_write() -> None:
+    chain, _, ledger = standalone("SettlementToken")
+    engine = chain.accounts[0]
+    account = int(ledger.send.open_account(engine.address, sender=engine).events[0].args["account"])
+    calls: list[tuple[str, tuple[Any, ...]]] = [
+        ("leave", ()),
+        ("deposit", (account, engine.address, 1)),
+        ("withdraw", (account, engine.address, 1)),
+        ("move_cash", (1, account, 1, 1)),
+        ("move_position", (1, account, BTC_PERP, 1, 0, 1)),
+        ("set_checkpoint", (account, b"\x01" * 32)),
+    ]
+    for name, args in calls:
+        assert reason(getattr(ledger.send, name), *args, sender=engine) == "ledger: not entered"
+    ledger.send.enter(sender=engine)
+    ledger.send.enter(sender=engine)  # the lock fell with the transaction
+
+
+def test_enter__twice__reverts(bench: Bench) -> None:
+    assert reason(bench.do, "enter_twice") == "ledger: locked"
+    assert reason(bench.do, "leave") == "ledger: not entered"
+
+
+@pytest.mark.parametrize("direction", ["deposit", "withdraw"])
+def test_token_that_calls_back__finds_every_engine_closed(direction: str) -> None:
+    """Reentrancy across contracts: from within a transfer no engine acts, and no account changes hands."""
+    desk = Desk.open()
+    chain, keys = desk.chain, desk.keys
+    money = chain.deploy(artifact("mocks/CallbackToken"), sender=keys[0])
+    ledger = chain.deploy(artifact("Ledger"), money, sender=keys[0])
+    oracle, registry = desk.system.oracle, desk.system.registry
+    house = chain.deploy(artifact("ClearingHouse"), ledger, oracle, registry, sender=keys[0])
+    liquidator = chain.deploy(artifact("Liquidator"), ledger, oracle, sender=keys[0])
+    ledger.send.set_engines([house.address, liquidator.address], sender=keys[0])
+    # The token itself owns an account, so that nothing but the lock stands in its way.
+    mine = int(ledger.send.open_account(money.address, sender=keys[1]).events[0].args["account"])
+    yours = int(ledger.send.open_account(keys[1].address, sender=keys[1]).events[0].args["account"])
+    for holder in (keys[1].address, money.address):
+        money.send.mint(holder, 1_000, sender=keys[1])
+    for account in (mine, yours):
+        house.send.deposit(account, 400, sender=keys[1])
+    nothing = (0, 0, [], [])
+
+    def act() -> Any:
+        if direction == "deposit":
+            return house.send.deposit(yours, 5, sender=keys[1])
+        return house.send.withdraw(yours, 5, keys[1].address, nothing, sender=keys[1])
+
+    def hooked(contract: Contract, name: str, *args: Any) -> str:
+        money.send.hook(contract.address, contract.function(name).encode(args), sender=keys[0])
+        return reason(act)
+
+    assert hooked(house, "deposit", mine, 5) == "ledger: locked"
+    assert hooked(house, "withdraw", mine, 5, money.address, nothing) == "ledger: locked"
+    assert hooked(house, "check_full", mine, [], [], []) == "ledger: locked"
+    assert hooked(liquidator, "liquidate", yours, mine, [], [], [], nothing, nothing) == "ledger: locked"
+    assert hooked(ledger, "transfer_account", mine, keys[5].address) == "ledger: locked"
+    assert hooked(ledger, "withdraw", yours, money.address, 5) == "ledger: only engines"
+    money.send.hook(ZERO, b"", sender=keys[0])
+    act()
+    assert ledger.call.tokens_held() == (805 if direction == "deposit" else 795)
