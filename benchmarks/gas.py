@@ -1,4 +1,4 @@
-"""Gas of the operations that a user pays for: each a mined transaction on anvil (prague) through the deployed contracts.
+"""Gas of what a user pays for: each a mined transaction on anvil (prague) through the deployed contracts.
 
 `python -m benchmarks.gas --json` prints one object: a key per operation with its `gasUsed`, and `transactions` with the
 hash of each. Without `--json` it prints a table beside the figures published by others, and `--write` keeps it in
@@ -118,7 +118,7 @@ class Bench:
 
     # epochs
     def post(self, timestamp: int, spot: dict[int, int], name: str = "", account_tree: bool = False) -> None:
-        """Price everything, have 13 of 19 sign, post. With `account_tree`, all accounts' leaves stand in a tree of 2^20."""
+        """Price everything, have 13 of 19 sign, post. `account_tree`: all accounts' leaves in a tree of 2^20."""
         leaves = build_leaves(
             self.listed, [spot[BTC]] * len(self.listed), [650_000] * len(self.listed), spot, {BTC: 0, ETH: 0},
             {BTC: 160_000, ETH: 180_000}, timestamp, self.policy,
