@@ -55,16 +55,11 @@ def test_counts__up_and_down__stay_canonical(counts: dict[int, int], other: int,
             call.uncounted(identity(counts), u)
 
 
-WORDS = (
-    st.integers(-(2**127), 2**127 - 1),
-    st.integers(0, 2**32 - 1),
-    st.integers(0, 2**64 - 1),
-    st.integers(0, 2**32 - 1),
-)
+CASH, U32, U64 = st.integers(-(2**127), 2**127 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 
 
 @settings(max_examples=150, deadline=None)
-@given(COUNTS, st.integers(0, 2**64 - 1), *WORDS)
+@given(COUNTS, U64, CASH, U32, U64, U32)
 def test_account__spread__gives_every_field(
     counts: dict[int, int], account: int, cash: int, version: int, epoch: int, total: int
 ) -> None:
@@ -77,7 +72,7 @@ def test_account__spread__gives_every_field(
 
 
 @settings(max_examples=150, deadline=None)
-@given(*WORDS[:1], st.integers(-(2**128), 2**128), st.integers(0, 2**128 - 1))
+@given(CASH, st.integers(-(2**128), 2**128), st.integers(0, 2**128 - 1))
 def test_cash__changed__or_refused(cash: int, change: int, rest: int) -> None:
     state = (cash % 2**128) << 128 | rest
     if not -(2**127) < change < 2**127:

@@ -1,7 +1,7 @@
-"""A trading desk for the contract tests: one deployed system in process, instruments with plain arrays, orders, epochs.
+"""A trading desk for the contract tests: a deployed system in process, instruments with plain arrays, orders, epochs.
 
-The margin reference here is written with lists of integers, one per scenario, and shares nothing with the packed words of
-the contracts or of the package.
+The margin reference here is written with lists of integers, one per scenario, and shares nothing with the packed words
+of the contracts or of the package.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def moves() -> list[int]:
 def leaf(
     identifier: int, price: int | None = None, funding: int = 0, status: Status = Status.OPEN, cost: int | None = None
 ) -> InstrumentLeaf:
-    """An instrument's leaf with integers anybody can follow: linear for what is linear, intrinsic plus a tenth for options.
+    """An instrument's leaf with integers anybody can follow: linear, or intrinsic value plus a tenth for options.
 
     Parameters
     ----------
@@ -349,7 +349,7 @@ class Desk:
         return order.sign(key, self.chain.chain_id, self.house.address)
 
     def fill(self, maker: Order, taker: Order, lots: int | None = None, **changes: Any) -> Receipt:
-        """Bring two orders to the clearing house, with honest signatures, proof and witnesses unless `changes` say else."""
+        """Bring two orders to the clearing house, all else honest unless `changes` say otherwise."""
         args: dict[str, Any] = {
             "maker": maker.as_tuple(),
             "maker_signature": None,

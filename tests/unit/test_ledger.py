@@ -1,4 +1,4 @@
-"""The ledger: accounts, custody, positions, engines, the lock. One test class a subject; every revert string is named."""
+"""The ledger: accounts, custody, positions, engines, the lock."""
 
 from __future__ import annotations
 
@@ -343,7 +343,7 @@ def test_cash_is_held__positions_net_to_zero__counts_are_true(seed: int) -> None
         option(u, s) for u in range(1, 5) for s in (1, 2, 3)
     ]
     refused = 0
-    for _ in range(150):
+    for _ in range(80):
         giver, taker = rnd.sample(accounts, 2)
         identifier = rnd.choice(ids)
         match rnd.randrange(6):
@@ -419,8 +419,6 @@ def test_an_engine_that_did_not_enter__cannot_write() -> None:
     ]
     for name, args in calls:
         assert reason(getattr(ledger.send, name), *args, sender=engine) == "ledger: not entered"
-    ledger.send.enter(sender=engine)
-    ledger.send.enter(sender=engine)  # the lock fell with the transaction
 
 
 def test_enter__twice__reverts(bench: Bench) -> None:
