@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from eth_abi import decode, encode
+from eth_abi.grammar import ABIType, TupleType, parse
 from eth_utils import keccak, to_checksum_address
 
 Param = dict[str, Any]
@@ -20,13 +21,22 @@ def canonical(param: Param) -> str:
     return f"({','.join(canonical(c) for c in param['components'])}){kind[5:]}"
 
 
-def _clean(value: Any, kind: str) -> Any:
-    """Checksum addresses; leave the rest as eth-abi gives it."""
-    if kind == "address":
-        return to_checksum_address(value)
-    if kind == "address[]":
-        return [to_checksum_address(v) for v in value]
-    return value
+@cache
+def _parsed(kind: str) -> ABIType:
+    return parse(kind)
+
+
+def _clean(value: Any, kind: str | ABIType) -> Any:
+    """Checksum addresses, however deep; leave the rest as eth-abi gives it."""
+    if isinstance(kind, str):
+        if "address" not in kind and "(" not in kind:
+            return value
+        kind = _parsed(kind)
+    if kind.is_array:
+        return tuple(_clean(v, kind.item_type) for v in value)
+    if isinstance(kind, TupleType):
+        return tuple(_clean(v, part) for v, part in zip(value, kind.components, strict=True))
+    return to_checksum_address(value) if kind.to_type_str() == "address" else value
 
 
 def _plain(value: Any) -> Any:

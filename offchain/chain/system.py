@@ -12,7 +12,7 @@ from eth_abi import decode
 
 from offchain.chain.artifacts import artifact
 from offchain.chain.backends import Chain, Contract, Reverted, Signer
-from offchain.config import BallastError
+from offchain.config import HOURLY, BallastError, Cadence
 
 POLICY_TYPE = "(uint256,uint256,uint256[40],uint256[16],uint256[])"
 MAX_LISTED_AT_ONCE = 128
@@ -44,25 +44,6 @@ class Seat(Protocol):
     def possession(self, chain_id: int, committee: str) -> bytes:
         """Proof of possession of the key for that Committee on that chain, 128 bytes."""
         ...
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """Times of a deployment, seconds.
-
-    Attributes
-    ----------
-    slot : length of an oracle slot. max_age : oldest epoch that counts as fresh. min_interval : least time between two
-    epochs. timelock : how long a policy waits.
-    """
-
-    slot: int = 30
-    max_age: int = 180
-    min_interval: int = 15
-    timelock: int = 86_400
-
-
-HOURLY = Cadence(slot=3600, max_age=7200, min_interval=1800, timelock=86_400)
 
 
 @dataclass(frozen=True)
