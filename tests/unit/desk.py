@@ -403,6 +403,25 @@ class Desk:
         return self.liquidator.send.liquidate(account, taker, *args.values(), sender=owner)
 
 
+class Pair:
+    """A desk with a buyer and a seller who have cash."""
+
+    def __init__(self, dollars: int = 10_000, **opening: Any) -> None:
+        opening.setdefault("instruments", (BTC_PERP, ETH_PERP, BTC_FUTURE, option(BTC, 10_000)))
+        self.desk = Desk.open(**opening)
+        self.buyer_key, self.seller_key = self.desk.keys[1], self.desk.keys[2]
+        self.buyer = self.desk.fund(self.buyer_key, dollars)
+        self.seller = self.desk.fund(self.seller_key, dollars)
+
+    def orders(self, identifier: int = BTC_PERP, lots: int = 10, price: int = PER_LOT[BTC]) -> tuple[Any, Any]:
+        """Matching orders: the seller makes, the buyer takes."""
+        desk = self.desk
+        return desk.order(self.seller, identifier, -lots, price), desk.order(self.buyer, identifier, lots, price)
+
+    def cash(self, account: int) -> int:
+        return int(self.desk.ledger.call.account(account)[2])
+
+
 def reason(action: Any, *args: Any, **kwargs: Any) -> str:
     """The string with which an action reverts; an error if it does not."""
     try:
