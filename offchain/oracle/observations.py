@@ -8,15 +8,15 @@ from functools import lru_cache
 from typing import Any
 
 from offchain.config import BallastError
+from offchain.instruments import Instrument
+from offchain.market.snapshots import Snapshot, funding_bound, median
 from offchain.oracle.bundles import SignedBody, canonical
 from offchain.oracle.headers import Mark
 from offchain.oracle.signatures import SecretKey, SignatureError, observation_digest, sign, verify
 from offchain.oracle.trees import keccak256
 from offchain.risk.policy import Policy
-from offchain.units import HOUR, MICRO
+from offchain.units import MICRO
 
-FUNDING_BOUND = 500
-"""Most that a funding index moves an hour, 1e-6 of the index price (contracts/RiskOracle.vy)."""
 MAX_FORWARD = (1 << 48) - 1
 MAX_VOLATILITY = (1 << 32) - 1
 MAX_FUNDING = 1 << 62
@@ -71,6 +71,18 @@ class Observation:
 
     underlyings: Mapping[int, Quote]
     instruments: Mapping[int, tuple[int, int]]
+
+    @classmethod
+    def of_snapshot(cls, snapshot: Snapshot, instruments: Iterable[int]) -> Observation:
+        """What a market snapshot says of instruments (ids).
+
+        Raises
+        ------
+        MarketError
+            An instrument's underlying or expiry is not in the snapshot.
+        """
+        quotes = {u: Quote(s.index, s.funding, s.scan_range) for u, s in snapshot.underlyings.items()}
+        return cls(quotes, snapshot.inputs(Instrument.from_id(key) for key in instruments))
 
     def body(self, slot: Slot) -> dict[str, Any]:
         """The observation as it is signed: an object of integers and strings."""
@@ -168,18 +180,12 @@ def verify_observation(item: SignedBody, slot: Slot, key: bytes) -> Observation:
     return observation
 
 
-def median(values: Sequence[int]) -> int:
-    """The lower median: always a value that somebody observed, with as many honest ones on either side.
-
-    Of n values of which f are false, 2f < n, it lies between the least and the greatest true one.
-    """
-    return sorted(values)[(len(values) - 1) // 2]
-
-
 def medians(
     observations: Sequence[Observation], instruments: Iterable[int], policy: Policy, minimum: int
 ) -> Observation:
-    """Medians, field by field.
+    """Medians, field by field: lower ones, so each is a value that somebody observed.
+
+    Of n values of which f are false, 2f < n, it lies between the least and the greatest true one.
 
     Parameters
     ----------
@@ -225,7 +231,7 @@ def bounded(market: Observation, slot: Slot, last: Last | None, policy: Policy) 
             fall = mark.scan_range * listed.slew_down * slots // MICRO
             high = min(max(mark.scan_range + rise, low), high)
             low = max(min(max(mark.scan_range - fall, 0), listed.r_max), low)
-            most = mark.index * FUNDING_BOUND * elapsed // (MICRO * HOUR * listed.lots_per_unit)
+            most = funding_bound(mark.index, elapsed, listed.lots_per_unit)
             funding = min(max(quote.funding, mark.funding - most), mark.funding + most)
         quotes[number] = Quote(quote.index, funding, min(max(quote.scan_range, low), high))
     return Observation(quotes, market.instruments)
