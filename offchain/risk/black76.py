@@ -23,7 +23,7 @@ _ROOT_2PI = 2.5066282746310002
 
 
 def _broadcast(*values: Number) -> list[Array]:
-    return [np.ascontiguousarray(v) for v in np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in values))]
+    return [np.array(v, order="C") for v in np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in values))]
 
 
 def price(
