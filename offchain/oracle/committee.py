@@ -27,7 +27,7 @@ from offchain.oracle.observations import (
     verify_observation,
 )
 from offchain.oracle.reader import CommitteeSet, Reader, State
-from offchain.oracle.signatures import SecretKey, header_digest, prove_possession, sign
+from offchain.oracle.signatures import SecretKey, header_digest, sign
 from offchain.oracle.trees import keccak256
 from offchain.store.database import Database
 from offchain.store.slots import Equivocation, Signer, promise, promised
@@ -79,32 +79,6 @@ def slot_of(bundle: Bundle) -> Slot:
     )
 
 
-@dataclass(frozen=True)
-class Seat:
-    """A key that is to be enrolled, as `System.deploy` takes it."""
-
-    secret: SecretKey
-
-    @property
-    def address(self) -> str:
-        """The address that names the member."""
-        return seat_address(self.secret)
-
-    @property
-    def key(self) -> bytes:
-        """Public key, 256 bytes."""
-        return self.secret.public_key
-
-    def possession(self, chain_id: int, committee: str) -> bytes:
-        """Proof of possession of the key, 128 bytes."""
-        return prove_possession(self.secret, chain_id, committee, self.address)
-
-
-def seat_address(secret: SecretKey) -> str:
-    """The address that names a key's member: the last 20 bytes of the public key's hash."""
-    return to_checksum_address(keccak256(secret.public_key)[-20:])
-
-
 @dataclass
 class Member:
     """One member of the committee.
@@ -142,7 +116,8 @@ class Member:
     def signer(self) -> Signer:
         """Under which name its promises are kept: its key's, so that they outlive a change of the committee."""
         system = self.reader.system
-        return Signer(system.chain.chain_id, system.oracle.address, seat_address(self.secret))
+        name = to_checksum_address(keccak256(self.secret.public_key)[-20:])
+        return Signer(system.chain.chain_id, system.oracle.address, name)
 
     def observe(self, slot: Slot) -> SignedBody:
         """A signed observation; asked again, the same one.

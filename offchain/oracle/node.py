@@ -192,21 +192,29 @@ class Node:
         committee = self.member.committee
         digest = header_digest(slot.chain_id, slot.oracle, slot.committee_set, slot.epoch, epoch.header.hash)
         proposal = Proposal(slot.epoch % len(committee.keys), epoch.header, epoch.bundle)
-        mask, signatures = 0, []
+        signed: dict[int, bytes] = {}
         for number in observers:
             try:
-                signature = self.transport.review(number, proposal)
-                # One bad signature would spoil the aggregate, so each is verified alone.
-                if not verify([committee.keys[number]], digest, signature):
-                    raise SignatureError(f"the signature of member {number} is not its own")
-            except (Unreachable, Refused, SignatureError) as error:
+                signed[number] = self.transport.review(number, proposal)
+            except (Unreachable, Refused) as error:
                 self._log("no signature", slot.epoch, member=number, reason=str(error))
-                continue
-            mask |= 1 << number
-            signatures.append(signature)
-        if len(signatures) < committee.quorum:
-            raise Skip(f"{len(signatures)} signatures are no quorum of {committee.quorum}")
-        return mask, aggregate(signatures)
+        # One bad signature spoils the aggregate; only then is each verified alone.
+        if signed and not self._good(slot, signed, digest):
+            for number in [n for n in signed if not self._good(slot, {n: signed[n]}, digest)]:
+                del signed[number]
+                self._log("no signature", slot.epoch, member=number, reason="the signature is not its own")
+        if len(signed) < committee.quorum:
+            raise Skip(f"{len(signed)} signatures are no quorum of {committee.quorum}")
+        return sum(1 << number for number in signed), aggregate(list(signed.values()))
+
+    def _good(self, slot: Slot, signed: Mapping[int, bytes], digest: bytes) -> bool:
+        """Whether these members together signed the digest."""
+        keys = [self.member.committee.keys[number] for number in signed]
+        try:
+            return verify(keys, digest, aggregate(list(signed.values())))
+        except SignatureError as error:
+            self._log("malformed signature", slot.epoch, members=list(signed), reason=str(error))
+            return False
 
     def _post(self, slot: Slot, epoch: Epoch, mask: int, signature: bytes) -> Outcome:
         self.member.bundles.write(epoch.bundle)

@@ -15,6 +15,7 @@ from offchain.oracle.headers import Mark
 from offchain.oracle.signatures import SecretKey, SignatureError, observation_digest, sign, verify
 from offchain.oracle.trees import keccak256
 from offchain.risk.policy import Policy
+from offchain.risk.volatility import clip_scan_range
 from offchain.units import MICRO
 
 MAX_FORWARD = (1 << 48) - 1
@@ -224,16 +225,12 @@ def bounded(market: Observation, slot: Slot, last: Last | None, policy: Policy) 
     for number, quote in market.underlyings.items():
         listed = policy.underlying(number)
         mark = last.marks.get(number) if last is not None else None
-        low, high, funding = listed.r_min, listed.r_max, 0
+        funding, before, slots = 0, None, 1
         if last is not None and mark is not None:
-            slots, elapsed = slot.epoch - last.epoch, slot.timestamp - last.timestamp
-            rise = mark.scan_range * listed.slew_up * slots // MICRO
-            fall = mark.scan_range * listed.slew_down * slots // MICRO
-            high = min(max(mark.scan_range + rise, low), high)
-            low = max(min(max(mark.scan_range - fall, 0), listed.r_max), low)
-            most = funding_bound(mark.index, elapsed, listed.lots_per_unit)
+            before, slots = mark.scan_range, slot.epoch - last.epoch
+            most = funding_bound(mark.index, slot.timestamp - last.timestamp, listed.lots_per_unit)
             funding = min(max(quote.funding, mark.funding - most), mark.funding + most)
-        quotes[number] = Quote(quote.index, funding, min(max(quote.scan_range, low), high))
+        quotes[number] = Quote(quote.index, funding, clip_scan_range(before, quote.scan_range, slots, listed))
     return Observation(quotes, market.instruments)
 
 

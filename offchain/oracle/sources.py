@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 
 from offchain.instruments import Instrument
+from offchain.market.snapshots import MIN_SOURCES
 from offchain.market.sources import CandleMarket, LastEpoch
-from offchain.oracle.observations import Observation, Quote, Slot
+from offchain.oracle.observations import Observation, Slot
 from offchain.oracle.reader import State
 from offchain.risk.policy import INITIAL_SCAN_RANGE
-from offchain.risk.volatility import scan_range
+from offchain.risk.volatility import clip_scan_range, scan_range
 
 HISTORY = 45 * 24
 """Closing prices that a scan range rests on."""
@@ -40,10 +41,12 @@ class ReplaySource:
     ----------
     market : candles, and venues around them.
     ranges : wanted scan range of an underlying at a time, kept so that each is computed once.
+    minimum : least sources for each field.
     """
 
     market: CandleMarket
     ranges: ScanRanges
+    minimum: int = MIN_SOURCES
 
     def observe(self, slot: Slot, state: State, instruments: Sequence[int]) -> Observation:
         """The market at a slot.
@@ -53,12 +56,11 @@ class ReplaySource:
         MarketError, CandleError
             Too few sources, a value out of range, or no candle that had closed by then.
         """
-        wanted = [Instrument.from_id(key) for key in instruments]
         expiries: dict[int, set[int]] = defaultdict(set)
-        for each in wanted:
+        for each in map(Instrument.from_id, instruments):
             if each.kind.is_dated and each.expiry > slot.timestamp:
                 expiries[each.underlying].add(each.expiry)
-        numbers = [each.underlying for each in state.policy.underlyings]
+        listed = state.policy.underlyings
         last = None
         if state.last is not None:
             marks = state.last.marks
@@ -67,14 +69,14 @@ class ReplaySource:
                 {number: mark.index for number, mark in marks.items()},
                 {number: mark.funding for number, mark in marks.items()},
             )
+        # However wild the market, it is observed within the policy's bounds: that is no reason to abstain.
+        ranges = {u.underlying: self.ranges.at(u.underlying, slot.timestamp) for u in listed}
         snapshot = self.market.snapshot(
             slot.timestamp,
             {number: sorted(each) for number, each in expiries.items()},
-            {number: self.ranges.at(number, slot.timestamp) for number in numbers},
-            {each.underlying: each.lots_per_unit for each in state.policy.underlyings},
+            {u.underlying: clip_scan_range(None, ranges[u.underlying], 1, u) for u in listed},
+            {u.underlying: u.lots_per_unit for u in listed},
             last,
+            self.minimum,
         )
-        quotes = {
-            number: Quote(seen.index, seen.funding, seen.scan_range) for number, seen in snapshot.underlyings.items()
-        }
-        return Observation(quotes, snapshot.inputs(wanted))
+        return Observation.of_snapshot(snapshot, instruments)

@@ -14,7 +14,8 @@ from offchain.chain.backends import Chain, Contract, RevmChain
 from offchain.chain.system import POLICY_TYPE, System
 from offchain.instruments import Instrument, Kind
 from offchain.market.snapshots import MarketError
-from offchain.oracle.committee import Member, Proposal, Seat
+from offchain.oracle.committee import Member, Proposal
+from offchain.oracle.keys import Seat
 from offchain.oracle.node import Node, Outcome, local_nodes, run_slot
 from offchain.oracle.observations import Observation, Quote, Slot
 from offchain.oracle.reader import CommitteeSet, State
@@ -94,7 +95,7 @@ class Council:
         registry = chain.deploy(artifact("Registry"), 86_400, values, sender=key)
         board = chain.deploy(artifact("Committee" if real else "mocks/AnySignature"), sender=key)
         if real:
-            for each in map(Seat, secrets()):
+            for each in [Seat(chain.accounts[i].address, secret) for i, secret in enumerate(secrets())]:
                 proof = each.possession(chain.chain_id, board.address)
                 board.send.enrol(each.address, each.key, proof, sender=key)
             board.send.seat(sender=key)
