@@ -87,6 +87,7 @@ class Reader:
         self.source = Source(system.chain.chain_id, system.ledger.address)
         self._book = Book()
         self._applied = -1
+        self._latest: tuple[tuple[int, int, bytes], State] | None = None
         self._registry_block = system.deployed_at - 1
         self._policies: list[tuple[int, Policy]] = []
         self._listings: list[tuple[int, Sequence[int]]] = []
@@ -102,12 +103,16 @@ class Reader:
         chain = self.system.chain
         if not self.system.deployed_at <= block <= chain.block_number:
             raise BallastError(f"block {block} is not between the deployment and block {chain.block_number}")
+        tip = chain.block_number
+        key = (block, tip, chain.block_hash(tip))
+        if self._latest is not None and self._latest[0] == key:
+            return self._latest[1]  # the same chain to the same tip: nothing can have changed
         self._follow(block)
         policies = [policy for number, policy in self._policies if number <= block]
         if not policies:
             raise BallastError(f"the registry has no policy at block {block}: deploy again")
         listed = sorted(key for number, keys in self._listings if number <= block for key in keys)
-        return State(
+        state = State(
             block=block,
             block_hash=chain.block_hash(block),
             book=self._book_at(block),
@@ -115,6 +120,8 @@ class Reader:
             listed=tuple(listed),
             last=self.last(policies[-1]),
         )
+        self._latest = (key, state)
+        return state
 
     def last(self, policy: Policy) -> Last | None:
         """The oracle contract's latest epoch; None before the first."""
