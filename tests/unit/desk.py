@@ -386,13 +386,13 @@ class Desk:
         )
 
     def liquidate(
-        self, account: int, taker: int, takes: Mapping[int, int], owner: LocalAccount, **changes: Any
+        self, account: int, taker: int, legs: Mapping[int, int], owner: LocalAccount, **changes: Any
     ) -> Receipt:
         """`owner`'s account `taker` takes legs (lots by instrument id)."""
-        ids = sorted(takes)
+        ids = sorted(legs)
         proof, flags = self.multiproof(ids)
         args: dict[str, Any] = {
-            "takes": [(*self.leg(i), takes[i]) for i in ids],
+            "takes": [(*self.leg(i), legs[i]) for i in ids],
             "proof": proof,
             "flags": flags,
             "witness": None,
