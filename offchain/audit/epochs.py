@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eth_abi.exceptions import EncodingError
 from eth_utils import keccak
 
-from offchain.audit.ground import Findings, Ground, Snapshot
+from offchain.audit.ground import MALFORMED, Findings, Ground, Snapshot
+from offchain.audit.observed import Last, expected_inputs, expected_marks, same_slot
 from offchain.audit.recompute import (
     Header,
     Mark,
@@ -26,8 +26,8 @@ from offchain.audit.signatures import Signed
 from offchain.chain.backends import Event
 from offchain.risk.policy import Policy
 
-MALFORMED = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, EncodingError)
-"""What reading bytes that somebody else made may raise."""
+SHORTFALL = 3
+"""The account that carries what insurance could not pay."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Check:
     findings: Findings
     event: Event
     in_force: bytes
+    last: Last | None
 
     def run(self) -> Epoch | None:
         """Check everything; None where there is too little to stand on."""
@@ -85,7 +86,6 @@ class Check:
         self.same("header", f"hash of snapshot block {header.snapshot_block}", known, header.snapshot_hash)
         if header.snapshot_block >= self.event.block_number:
             self.wrong("header", "snapshot block", f"before block {self.event.block_number}", header.snapshot_block)
-        self.same("shortfall", "total", 0, header.shortfall)
         self.same("policy", "hash", self.in_force, header.policy_hash)
         signed = self._committee()
         bundle = self._bundle()
@@ -96,11 +96,12 @@ class Check:
         marks = {m.underlying: m for m in map(Mark.of, header.marks)}
         self.same("header", "underlyings", [u.underlying for u in policy.underlyings], [w >> 240 for w in header.marks])
         self.same("header", "unused bits of its marks", 0, sum(w & (1 << 72) - 1 for w in header.marks))
+        snapshot = self.ground.snapshots[header.snapshot_block]
+        self.same("shortfall", "total", max(0, -snapshot.cash.get(SHORTFALL, 0)), header.shortfall)
         if bundle is None:
             return Epoch(header, policy, marks, {}, tuple(signed), 0)
-        signed += self._observations(bundle)
+        signed += self._observations(bundle, policy)
         self._fields(bundle, policy)
-        snapshot = self.ground.snapshots[header.snapshot_block]
         priced, instruments = self._instruments(bundle, policy, marks, snapshot)
         accounts = self._accounts(bundle, priced, snapshot)
         return Epoch(header, policy, marks, priced, tuple(signed), instruments + accounts)
@@ -134,7 +135,10 @@ class Check:
             return None
         if canonical(bundle) != data:
             self.wrong("bundle", "content", "canonical JSON", "another spelling")
-        return bundle if isinstance(bundle, dict) else None
+        if not isinstance(bundle, dict):
+            self.wrong("bundle", "content", "an object", type(bundle).__name__)
+            return None
+        return bundle
 
     def _fields(self, bundle: Mapping[str, Any], policy: Policy) -> None:
         header = self.header
@@ -156,8 +160,8 @@ class Check:
         for key, value in expected.items():
             self.same("bundle", key, value, bundle.get(key))
 
-    def _observations(self, bundle: Mapping[str, Any]) -> list[Signed]:
-        """Who observed, and what they signed."""
+    def _observations(self, bundle: Mapping[str, Any], policy: Policy) -> list[Signed]:
+        """Who observed, what they signed, and that the epoch's inputs are their medians."""
         seated = self.ground.committees.get(self.header.committee_set)
         if seated is None:
             return []
@@ -179,7 +183,24 @@ class Check:
             )
             where = f"{self.where}, observation of member {item['member']}"
             out.append(Signed(where, (seated.keys[item["member"]],), digest, unhex(item["signature"])))
+            if set(item) != {"member", "body", "signature"} or not same_slot(item["body"], self.header):
+                self.wrong("observation", f"member {item['member']}", "one of this slot", item["body"].get("epoch"))
+        self._medians([item["body"] for item in bundle["observations"]], bundle, policy)
         return out
+
+    def _medians(self, bodies: Sequence[Mapping[str, Any]], bundle: Mapping[str, Any], policy: Policy) -> None:
+        try:
+            marks = [mark.word for mark in expected_marks(bodies, self.header, self.last, policy)]
+            self.same("median", "marks", marks, list(self.header.marks))
+        except MALFORMED as error:
+            self.wrong("median", "marks", "medians of observations", error)
+        for row in bundle["instruments"]:
+            meta = unword(row[0])
+            inputs = (meta >> 104 & (1 << 48) - 1, meta >> 72 & (1 << 32) - 1)
+            try:
+                self.same("median", f"instrument {meta >> 152:#x}", expected_inputs(bodies, meta >> 152), inputs)
+            except MALFORMED as error:
+                self.wrong("median", f"instrument {meta >> 152:#x}", "medians of observations", error)
 
     def _instruments(
         self, bundle: Mapping[str, Any], policy: Policy, marks: dict[int, Mark], snapshot: Snapshot
@@ -195,8 +216,10 @@ class Check:
         }
         for key in sorted(needed - set(ids)):
             self.wrong("instrument leaf", f"instrument {key:#x}", "a leaf", "none")
-        for key in sorted(set(ids) - set(self.ground.listed)):
-            self.wrong("instrument leaf", f"instrument {key:#x}", "an instrument that is listed", "one that is not")
+        for key in sorted(set(ids) - needed):
+            self.wrong(
+                "instrument leaf", f"instrument {key:#x}", "none: not listed, or expired and held by nobody", "one"
+            )
         priced: dict[int, Priced] = {}
         metas = [row[0] for row in rows]
         try:
@@ -234,10 +257,9 @@ class Check:
                 self.wrong("account leaf", f"account {account}", f"a leaf for its instrument {error}", "none")
                 continue
             leaves.append(account_leaf(made))
-            row = found.pop(account) if account in found else None
-            if row is None:
+            if account not in found:
                 self.wrong("account leaf", f"account {account}", "a leaf", "none")
-            elif row == made:
+            elif (row := found.pop(account)) == made:
                 good += 1
             else:
                 self._difference(account, made, row)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from eth_abi.exceptions import DecodingError
+from eth_abi.exceptions import DecodingError, EncodingError
 from eth_utils import keccak
 
 from offchain.audit.record import Record
@@ -15,6 +16,8 @@ from offchain.audit.result import Mismatch
 from offchain.chain.backends import Event
 from offchain.risk.policy import Policy
 
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EncodingError, DecodingError)
+"""What reading something that somebody else made may raise."""
 LEDGER = ("AccountOpened", "AccountTransferred", "Deposit", "Withdrawal", "CashMoved", "PositionMoved")
 
 
@@ -27,8 +30,16 @@ class Findings:
 
     def add(self, kind: str, where: str, expected: Any, found: Any, epoch: int | None = None) -> None:
         self.mismatches.append(Mismatch(kind, where, show(expected), show(found)))
-        if epoch is not None:
+        if isinstance(epoch, int):
             self.epochs.add(epoch)
+
+    @contextmanager
+    def guard(self, kind: str, where: str, epoch: int | None = None) -> Iterator[None]:
+        """Note what cannot be read, and go on."""
+        try:
+            yield
+        except MALFORMED as error:
+            self.add(kind, where, "what can be read", repr(error), epoch)
 
     def same(self, kind: str, where: str, expected: Any, found: Any, epoch: int | None = None) -> bool:
         """Note a difference; whether there was none."""
@@ -59,8 +70,9 @@ class Committee:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Positions, position hashes and open interest at the end of a block."""
+    """Cash, positions, position hashes and open interest at the end of a block."""
 
+    cash: dict[int, int]
     positions: dict[int, dict[int, int]]
     hashes: dict[int, bytes]
     open_interest: dict[int, int]
@@ -82,71 +94,65 @@ class Ground:
 
     @classmethod
     def of(cls, record: Record, findings: Findings) -> Ground:
-        wanted = {int(e.args["header"][2]) for e in record.events if e.name == "EpochPosted"}
-        return cls(
-            committees(record.events, findings),
-            policies(record.events, findings),
-            snapshots(record.events, wanted),
-            {i: e.block_number for e in reversed(record.events) if e.name == "InstrumentsListed" for i in _ids(e)},
-        )
+        out = cls({}, {}, {}, {})
+        waiting: list[tuple[str, bytes]] = []
+        blocks = set()
+        for event in record.events:
+            where = f"block {event.block_number}, {event.name}"
+            with findings.guard("event", where):
+                if event.name in ("Enrolled", "Discarded", "Seated"):
+                    waiting = _committee(out.committees, waiting, event, findings)
+                elif event.name == "PolicyEnacted":
+                    _policy(out.policies, event, findings)
+                elif event.name == "InstrumentsListed":
+                    for instrument in event.args["instruments"]:
+                        out.listed.setdefault(instrument, event.block_number)
+                elif event.name == "EpochPosted" and isinstance(event.args["header"][2], int):
+                    blocks.add(event.args["header"][2])
+        out.snapshots.update(snapshots(record.events, blocks))
+        return out
 
 
-def _ids(event: Event) -> Iterable[int]:
-    return event.args["instruments"]
+def _committee(
+    known: dict[int, Committee], waiting: list[tuple[str, bytes]], event: Event, findings: Findings
+) -> list[tuple[str, bytes]]:
+    """Follow an enrolment or a seating, at which those who wait become the members, in order. Who waits after it."""
+    if event.name == "Enrolled":
+        return [*waiting, (event.args["member"], event.args["key"])]
+    if event.name == "Seated":
+        where = f"committee set {event.args['set_id']}"
+        members = [member for member, _ in waiting]
+        findings.same("committee", f"{where}, members", members, list(event.args["members"]))
+        quorum = 2 * len(members) // 3 + 1
+        findings.same("committee", f"{where}, quorum", quorum, event.args["quorum"])
+        known[event.args["set_id"]] = Committee(quorum, tuple(key for _, key in waiting))
+    return []
 
 
-def committees(events: Iterable[Event], findings: Findings) -> dict[int, Committee]:
-    """Committee sets from enrolments and seatings: those who wait when a set is seated are its members, in order."""
-    waiting: list[tuple[str, bytes]] = []
-    out: dict[int, Committee] = {}
-    for event in events:
-        if event.name == "Enrolled":
-            waiting.append((event.args["member"], event.args["key"]))
-        elif event.name == "Discarded":
-            waiting = []
-        elif event.name == "Seated":
-            where = f"committee set {event.args['set_id']}"
-            members = [member for member, _ in waiting]
-            findings.same("committee", f"{where}, members", members, list(event.args["members"]))
-            quorum = 2 * len(members) // 3 + 1
-            findings.same("committee", f"{where}, quorum", quorum, event.args["quorum"])
-            out[event.args["set_id"]] = Committee(quorum, tuple(key for _, key in waiting))
-            waiting = []
-    return out
-
-
-def policies(events: Iterable[Event], findings: Findings) -> dict[bytes, Policy]:
-    """Enacted policies by hash."""
-    out: dict[bytes, Policy] = {}
-    for event in events:
-        if event.name == "PolicyEnacted":
-            encoded, stated = event.args["encoded"], event.args["policy_hash"]
-            where = f"policy enacted in block {event.block_number}"
-            try:
-                policy = Policy.decode(encoded)
-            except (ValueError, DecodingError) as error:
-                findings.add("policy", where, "a policy", error)
-                continue
-            if findings.same("policy", f"{where}, hash", bytes(keccak(encoded)), stated):
-                out[stated] = policy
-    return out
+def _policy(known: dict[bytes, Policy], event: Event, findings: Findings) -> None:
+    """Keep an enacted policy under its hash."""
+    encoded, stated = event.args["encoded"], event.args["policy_hash"]
+    where = f"policy enacted in block {event.block_number}"
+    if findings.same("policy", f"{where}, hash", bytes(keccak(encoded)), stated):
+        known[stated] = Policy.decode(encoded)
 
 
 def snapshots(events: Iterable[Event], blocks: set[int]) -> dict[int, Snapshot]:
-    """The ledger at the end of each of `blocks`."""
+    """The ledger at the end of each of `blocks`. What cannot be read is left out here, and named by the second pass."""
     books = Books()
     ahead = sorted(blocks)
     out: dict[int, Snapshot] = {}
 
     def freeze(block: int) -> None:
         positions = {a: dict(held) for a, held in books.positions.items() if held}
-        out[block] = Snapshot(positions, dict(books.hashes), books.open_interest())
+        out[block] = Snapshot(dict(books.cash), positions, dict(books.hashes), books.open_interest())
 
     for event in events:
         while ahead and event.block_number > ahead[0]:
             freeze(ahead.pop(0))
         if event.name in LEDGER:
-            books.apply(event)
+            with suppress(*MALFORMED):
+                books.apply(event)
     for block in ahead:
         freeze(block)
     return out

@@ -1,7 +1,7 @@
 """Every action between epochs, judged again: trades, withdrawals, margin calls, liquidations.
 
-The contracts' events are walked in chain order. Ledger moves wait until the engine that made them says what it did; then
-the books are what they were before it, and the moves must be exactly those that the rules give.
+The contracts' events are walked in chain order. Ledger moves wait until the engine that made them says what it did:
+the books are then as they were before it, and the moves must be exactly those that the rules give.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from offchain.audit.epochs import Epoch
 from offchain.audit.ground import Findings, Ground
-from offchain.audit.recompute import LIVE, OPEN, Margin, margin_of
+from offchain.audit.observed import Last
+from offchain.audit.recompute import LIVE, OPEN, Margin, Mark, margin_of
 from offchain.audit.record import Record
 from offchain.audit.replay import PENALTY, REWARD, TRADE_FEE, Books
 from offchain.chain.backends import Event
@@ -41,6 +42,7 @@ class Market:
     Attributes
     ----------
     epoch : the one in force; None before the first, or where it could not be computed again.
+    number, time : of the latest epoch. marks : the latest of each underlying.
     live : oracle-live clock, seconds. calls : its reading at the margin call, by account.
     liquidations : those of which every figure was found the same.
     """
@@ -53,6 +55,7 @@ class Market:
     number: int = 0
     time: int = 0
     live: int = 0
+    marks: dict[int, Mark] = field(default_factory=dict)
     policy: Policy | None = None
     policy_hash: bytes = bytes(32)
     calls: dict[int, int] = field(default_factory=dict)
@@ -98,6 +101,11 @@ class Market:
         if self.number:
             self.live += min(max(timestamp - self.time, 0), self.record.max_age)
         self.epoch, self.number, self.time = epoch, number, timestamp
+
+    @property
+    def last(self) -> Last | None:
+        """What the next epoch follows; None before the first."""
+        return Last(self.number, self.time, dict(self.marks)) if self.number else None
 
     # judging
     def _margin(self, account: int, cash: int = 0, without: tuple[int, int] = (0, 0)) -> Margin:

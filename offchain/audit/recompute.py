@@ -19,7 +19,9 @@ from offchain.risk.arrays import close_out, risk_arrays
 from offchain.risk.policy import Policy
 
 HEADER = "(uint64,uint64,uint64,bytes32,uint64,bytes32,uint256,bytes32,bytes32,bytes32,uint256[])"
-ROWS, MICRO_DRIFT = 40, 1 << 30
+ROWS = 40
+DRIFT = 1 << 30
+"""A value beyond this, micro-USD a lot, makes an instrument close-only."""
 OPEN, CLOSE_ONLY, EXPIRED = 1, 2, 3
 LIVE = 1
 
@@ -42,8 +44,8 @@ class Header:
 
     @classmethod
     def of(cls, fields: Sequence[Any]) -> Header:
-        *scalars, marks = fields
-        return cls(*scalars, tuple(marks))
+        values = dict(zip(cls.__dataclass_fields__, fields, strict=True))
+        return cls(**values | {"marks": tuple(values["marks"])})
 
     @property
     def fields(self) -> tuple[Any, ...]:
@@ -74,6 +76,11 @@ class Mark:
     funding: int
     scan_range: int
     status: int
+
+    @property
+    def word(self) -> int:
+        funding = self.funding % (1 << 64)
+        return self.underlying << 240 | self.index << 176 | funding << 112 | self.scan_range << 80 | self.status << 72
 
     @classmethod
     def of(cls, word: int) -> Mark:
@@ -125,7 +132,7 @@ class Priced:
 def price(
     metas: Sequence[int], marks: Mapping[int, Mark], timestamp: int, open_interest: Mapping[int, int], policy: Policy
 ) -> dict[int, Priced]:
-    """Instruments by id, from the inputs in their leaves (id, forward, volatility, a close-only flag).
+    """Instruments by id, from the inputs in their leaves: id, forward, volatility.
 
     Raises
     ------
@@ -147,11 +154,11 @@ def price(
         policy,
     ).tolist()
     out = {}
-    for key, instrument, meta, forward, iv, values in zip(ids, instruments, metas, forwards, ivs, arrays, strict=True):
+    for key, instrument, forward, iv, values in zip(ids, instruments, forwards, ivs, arrays, strict=True):
         c_long, c_short = close_out(instrument, forward, values, open_interest.get(key, 0), policy)
         if instrument.kind.is_dated and instrument.expiry <= timestamp:
             status = EXPIRED
-        elif meta & 255 == CLOSE_ONLY or max(map(abs, values)) > MICRO_DRIFT:
+        elif max(map(abs, values)) > DRIFT:
             status = CLOSE_ONLY
         else:
             status = OPEN
@@ -161,7 +168,7 @@ def price(
 
 
 def pack_array(values: Sequence[int]) -> tuple[int, ...]:
-    """Five words of a risk array, biased by 2^31: row `8k + i` in lane `2i` of word `k`, row `8k + 4 + i` in `2i + 1`."""
+    """Five words of a risk array, biased by 2^31: row `8k + i` in lane `2i` of word `k`, `8k + 4 + i` in `2i + 1`."""
     words = []
     for k in range(5):
         lanes = [values[8 * k + 4 * odd + i] + (1 << 31) for i in range(4) for odd in range(2)]

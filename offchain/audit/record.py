@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eth_utils import keccak
@@ -17,8 +17,9 @@ RESERVED = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class AccountState:
-    """An account as the ledger has it at the end: its `Account` struct without the owner."""
+    """An account as the ledger has it at the end: its `Account` struct; the owner in lower case."""
 
+    owner: str
     version: int
     cash: int
     last_trade_epoch: int
@@ -46,10 +47,10 @@ class Record:
     oracle: str
     slot_seconds: int
     max_age: int
-    events: tuple[Event, ...]
-    block_hashes: Mapping[int, bytes]
-    bundles: Mapping[bytes, bytes]
-    accounts: Mapping[int, AccountState]
+    events: tuple[Event, ...] = field(repr=False)
+    block_hashes: Mapping[int, bytes] = field(repr=False)
+    bundles: Mapping[bytes, bytes] = field(repr=False)
+    accounts: Mapping[int, AccountState] = field(repr=False)
     tokens_held: int
     token_balance: int
 
@@ -70,8 +71,8 @@ def read_record(system: System, bundle_dir: Path) -> Record:
     ids = (*RESERVED, *range(256, system.ledger.call.next_account()))
     accounts = {}
     for account in ids:
-        _, version, cash, traded, head, position_hash = system.ledger.call.account(account)
-        accounts[account] = AccountState(version, cash, traded, head, position_hash)
+        owner, *rest = system.ledger.call.account(account)
+        accounts[account] = AccountState(owner.lower(), *rest)
     return Record(
         chain_id=system.chain.chain_id,
         oracle=system.oracle.address,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -61,6 +61,7 @@ def _field(data: bytes) -> int:
     return value
 
 
+@lru_cache(maxsize=4096)
 def read_g1(data: bytes) -> Point:
     """A point of G1 from the 128 bytes of EIP-2537.
 
@@ -98,6 +99,15 @@ def write_g1(point: Point) -> bytes:
     return int(x).to_bytes(64, "big") + int(y).to_bytes(64, "big")
 
 
+@dataclass(frozen=True)
+class _Scaled:
+    """A signature of a batch: `r s` and `r H(m)` with its coefficient `r`."""
+
+    item: Signed
+    signature: Point
+    message: Point
+
+
 def find_wrong(batch: Sequence[Signed]) -> dict[str, str]:
     """Names of the signatures in a batch that do not verify, and why; empty if all do."""
     wrong: dict[str, str] = {}
@@ -109,36 +119,46 @@ def find_wrong(batch: Sequence[Signed]) -> dict[str, str]:
             for key in item.keys:
                 read_g2(key)
             read.append((item, read_g1(item.signature)))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             wrong[item.where] = str(error)
-    for item in _split(read):
-        wrong[item.where] = "the pairing equation does not hold"
+    scaled = _scale(read)
+    if not _holds(scaled):
+        for each in _split(scaled):
+            wrong[each.item.where] = "the pairing equation does not hold"
     return wrong
 
 
-def _split(read: Sequence[tuple[Signed, Point]]) -> list[Signed]:
-    """The wrong ones, found by halving what does not verify as a whole."""
-    if not read or _verify(read):
-        return []
-    if len(read) == 1:
-        return [read[0][0]]
-    half = len(read) // 2
-    return _split(read[:half]) + _split(read[half:])
-
-
-def _verify(read: Sequence[tuple[Signed, Point]]) -> bool:
+def _scale(read: Sequence[tuple[Signed, Point]]) -> list[_Scaled]:
+    """Multiply every signature and message by its coefficient, which depends on the whole batch."""
     seed = sha256()
     for item, _ in read:
         for part in (*item.keys, item.message, item.signature):
             seed.update(len(part).to_bytes(4, "big") + part)
     drawn = seed.digest()
-    total = Z1
-    by_keys: dict[tuple[bytes, ...], Point] = {}
+    out = []
     for i, (item, signature) in enumerate(read):
         factor = int.from_bytes(sha256(drawn + i.to_bytes(8, "big")).digest()[:16], "big") | 1
-        total = add(total, multiply(signature, factor))
-        point = multiply(hash_message(item.message), factor)
-        by_keys[item.keys] = add(by_keys.get(item.keys, Z1), point)
+        out.append(_Scaled(item, multiply(signature, factor), multiply(hash_message(item.message), factor)))
+    return out
+
+
+def _split(wrong: Sequence[_Scaled]) -> list[_Scaled]:
+    """The wrong ones among some of which at least one is: by halves. Where the left half holds, the right does not."""
+    if len(wrong) == 1:
+        return list(wrong)
+    left, right = wrong[: len(wrong) // 2], wrong[len(wrong) // 2 :]
+    if _holds(left):
+        return _split(right)
+    return _split(left) + ([] if _holds(right) else _split(right))
+
+
+def _holds(scaled: Sequence[_Scaled]) -> bool:
+    """The equation, over some of a batch."""
+    total = Z1
+    by_keys: dict[tuple[bytes, ...], Point] = {}
+    for each in scaled:
+        total = add(total, each.signature)
+        by_keys[each.item.keys] = add(by_keys.get(each.item.keys, Z1), each.message)
     product = pairing(neg(G2), total, final_exponentiate=False)
     for keys, point in by_keys.items():
         product *= pairing(aggregate(keys), point, final_exponentiate=False)
@@ -154,7 +174,7 @@ def aggregate(keys: tuple[bytes, ...]) -> Point:
     return total
 
 
-@cache
+@lru_cache(maxsize=4096)
 def hash_message(message: bytes) -> Point:
     """The point of G1 that a message hashes to (RFC 9380, the ciphersuite of the tag)."""
     return hash_to_G1(message, TAG, sha256)  # type: ignore[arg-type]

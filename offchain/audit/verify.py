@@ -6,7 +6,7 @@ cannot be read, is a mismatch with a name.
 
 from __future__ import annotations
 
-from offchain.audit.epochs import MALFORMED, Check, Epoch
+from offchain.audit.epochs import Check, Epoch
 from offchain.audit.ground import Findings, Ground
 from offchain.audit.market import Market
 from offchain.audit.recompute import head_of
@@ -14,7 +14,7 @@ from offchain.audit.record import AccountState, Record, read_record
 from offchain.audit.replay import ZERO_HASH, Books
 from offchain.audit.result import Mismatch, Verification
 from offchain.audit.signatures import Signed, find_wrong
-from offchain.chain.backends import Event
+from offchain.chain.backends import ZERO, Event
 
 __all__ = ["Mismatch", "Record", "Verification", "read_record", "verify"]
 
@@ -38,21 +38,20 @@ def verify(record: Record) -> Verification:
     signed: list[tuple[int, Signed]] = []
     leaves = 0
     for event in record.events:
-        try:
+        with findings.guard("event", f"block {event.block_number}, log {event.log_index}, {event.name}"):
             if event.name == "EpochPosted":
-                epoch = Check(record, ground, findings, event, market.policy_hash).run()
+                epoch = Check(record, ground, findings, event, market.policy_hash, market.last).run()
                 _enter(market, findings, event, epoch, epochs)
                 if epoch is not None:
                     leaves += epoch.leaves
                     signed += [(event.args["epoch"], item) for item in epoch.signed]
             else:
                 market.follow(event)
-        except MALFORMED as error:
-            where = f"block {event.block_number}, log {event.log_index}, {event.name}"
-            findings.add("ledger", where, "an event that can be followed", repr(error))
-    market.settle()
+    with findings.guard("event", "the last transaction"):
+        market.settle()
     _signatures(signed, findings)
-    _final(record, market.books, findings)
+    with findings.guard("ledger", "the books at the end"):
+        _final(record, market.books, findings)
     for problem in market.books.problems:
         findings.add("ledger", problem, "what an honest ledger emits", "this")
     good = [number for number in epochs if number not in findings.epochs]
@@ -64,7 +63,9 @@ def _enter(market: Market, findings: Findings, event: Event, epoch: Epoch | None
     if epochs and number <= epochs[-1]:
         findings.add("header", f"epoch {number}", f"an epoch after {epochs[-1]}", number, number)
     epochs.append(number)
-    market.enter_epoch(number, timestamp, epoch)
+    market.enter_epoch(number, timestamp, epoch if epoch is not None and epoch.priced else None)
+    if epoch is not None:
+        market.marks |= epoch.marks
 
 
 def _signatures(signed: list[tuple[int, Signed]], findings: Findings) -> None:
@@ -89,6 +90,7 @@ def _final(record: Record, books: Books, findings: Findings) -> None:
             findings.add("cash", where, "an account", "none")
             continue
         made = AccountState(
+            books.owners.get(account, ZERO).lower(),
             books.versions.get(account, 0),
             books.cash.get(account, 0),
             books.traded.get(account, 0),
@@ -96,5 +98,5 @@ def _final(record: Record, books: Books, findings: Findings) -> None:
             books.hashes.get(account, ZERO_HASH),
         )
         findings.same("cash", f"{where}, cash", made.cash, found.cash)
-        for name in ("version", "last_trade_epoch", "head", "position_hash"):
-            findings.same("positions", f"{where}, {name}", getattr(made, name), getattr(found, name))
+        for name in ("owner", "version", "last_trade_epoch", "head", "position_hash"):
+            findings.same("account", f"{where}, {name}", getattr(made, name), getattr(found, name))
