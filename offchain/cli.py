@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from offchain.commands.options import prices_option
 from offchain.config import BallastError
 
 
@@ -38,18 +39,6 @@ def main() -> None:
     """
 
 
-def _prices(values: tuple[str, ...]) -> dict[str, Path]:
-    out: dict[str, Path] = {}
-    for value in values:
-        name, sign, path = value.partition("=")
-        if not sign or not name or not path:
-            raise BallastError(f"--prices {value!r}: write NAME=FILE, as in --prices BTC=btc_1h.csv")
-        if name.upper() in out:
-            raise BallastError(f"--prices names {name.upper()} twice: give one file for each underlying")
-        out[name.upper()] = Path(path)
-    return out
-
-
 def _progress(quiet: bool) -> Callable[[str], None]:
     def show(line: str) -> None:
         if not quiet:
@@ -59,7 +48,7 @@ def _progress(quiet: bool) -> Callable[[str], None]:
 
 
 @main.command()
-@click.option("--prices", multiple=True, metavar="NAME=FILE", help="Hourly candles of an underlying (BTC, ETH).")
+@prices_option
 @click.option("--start", default="2020-03-11", show_default=True, help="First hour, UTC.")
 @click.option("--hours", default=72, show_default=True, help="Hours to replay.")
 @click.option("--accounts", default=60, show_default=True, help="Accounts that trade.")
@@ -69,7 +58,7 @@ def _progress(quiet: bool) -> Callable[[str], None]:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def demo(
-    prices: tuple[str, ...],
+    prices: dict[str, Path],
     start: str,
     hours: int,
     accounts: int,
@@ -93,7 +82,7 @@ def demo(
     """
     from offchain.demo import Plan, run_demo
 
-    plan = Plan(_prices(prices), start, hours, accounts, seed, out, tamper or "")
+    plan = Plan(prices, start, hours, accounts, seed, out, tamper or "")
     result = run_demo(plan, _progress(quiet))
     if as_json:
         click.echo(json.dumps(result.figures, indent=2))

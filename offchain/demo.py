@@ -27,7 +27,7 @@ from offchain.audit.tamper import tamper
 from offchain.audit.verify import verify
 from offchain.chain.anvil import local_chain
 from offchain.chain.backends import Chain, Receipt
-from offchain.chain.system import FIRST_ACCOUNT, INSURANCE, System
+from offchain.chain.system import INSURANCE, System
 from offchain.config import HOURLY, UNDERLYINGS, BallastError
 from offchain.instruments import Instrument, Kind
 from offchain.keeper.bot import Keeper
@@ -321,12 +321,13 @@ def _usd(amount: int) -> str:
     return f"{amount / MICRO:,.2f} USD"
 
 
-def run_demo(plan: Plan, progress: Progress) -> Result:
+def run_demo(plan: Plan, progress: Progress, chain: Chain | None = None) -> Result:
     """Replay, verify and report.
 
     Parameters
     ----------
     plan : what to replay. progress : called with a line at every step.
+    chain : a local chain whose time can be set; None starts one.
 
     Raises
     ------
@@ -335,29 +336,43 @@ def run_demo(plan: Plan, progress: Progress) -> Result:
     """
     began = time.monotonic()
     candles, start, source = load_prices(plan)
-    synthetic = not plan.prices
     progress(f"prices: {source}")
     shutil.rmtree(plan.out, ignore_errors=True)
     plan.out.mkdir(parents=True, exist_ok=True)
     logging.getLogger("ballast").setLevel(logging.WARNING)
-    with local_chain(start - 2 * HOUR) as chain:
-        if not chain.starts_anywhere:
+    if chain is not None:
+        return _replay(plan, chain, candles, start, source, progress, began)
+    with local_chain(start - 2 * HOUR) as started:
+        if not started.starts_anywhere:
             progress("Node.js is not installed: running on the in-process chain (py-evm), which is slower")
-            shift = -(-(chain.timestamp + 2 * HOUR - start) // HOUR) * HOUR
-            candles, start = shifted(candles, shift), start + shift
-        run = Run(plan, chain, candles, start, progress)
-        run.prepare()
-        run.replay()
-        progress("healthy accounts withdraw")
-        left, paid = run.leave()
-        progress("verifying")
-        record = read_record(run.system, plan.out / "bundles")
-        if plan.tamper:
-            progress(f"planting a fault: {plan.tamper}")
-            record = tamper(record, plan.tamper, Random(plan.seed), lambda d, mask: _collude(run.seats, d, mask))
-        verification = verify(record)
-        seconds = time.monotonic() - began
-        return _finish(run, plan, source, synthetic, verification, left, paid, seconds)
+        return _replay(plan, started, candles, start, source, progress, began)
+
+
+def _replay(
+    plan: Plan,
+    chain: Chain,
+    candles: Mapping[int, Candles],
+    start: int,
+    source: str,
+    progress: Progress,
+    began: float,
+) -> Result:
+    shift = max(-(-(chain.timestamp + HOUR - start) // HOUR) * HOUR, 0)
+    if shift:
+        progress(f"the chain's time is ahead of the candles': they are replayed {shift // HOUR} hours later")
+        candles, start = shifted(candles, shift), start + shift
+    run = Run(plan, chain, candles, start, progress)
+    run.prepare()
+    run.replay()
+    progress("healthy accounts withdraw")
+    left, paid = run.leave()
+    progress("verifying")
+    record = read_record(run.system, plan.out / "bundles")
+    if plan.tamper:
+        progress(f"planting a fault: {plan.tamper}")
+        record = tamper(record, plan.tamper, Random(plan.seed), lambda d, mask: _collude(run.seats, d, mask))
+    verification = verify(record)
+    return _finish(run, plan, source, verification, left, paid, time.monotonic() - began)
 
 
 def _collude(members: Sequence[Seat], digest: bytes, mask: int) -> bytes:
@@ -366,8 +381,9 @@ def _collude(members: Sequence[Seat], digest: bytes, mask: int) -> bytes:
 
 
 def _finish(
-    run: Run, plan: Plan, source: str, synthetic: bool, verification: Verification, left: int, paid: int, seconds: float
+    run: Run, plan: Plan, source: str, verification: Verification, left: int, paid: int, seconds: float
 ) -> Result:
+    synthetic = not plan.prices
     owners = run.world.owners
     final = [run._state(a) for a in owners]
     bankrupt = [a for a in owners if run.state.margin_of(a).pv < 0]
@@ -435,7 +451,6 @@ def _finish(
         "skipped_slots": run.skipped,
         "synthetic": synthetic,
         "chain": run.chain.name,
-        "first_account": FIRST_ACCOUNT,
         "seconds": round(seconds, 1),
         "report": str(report),
     }

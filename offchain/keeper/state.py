@@ -9,8 +9,9 @@ from offchain.config import BallastError
 from offchain.instruments import InstrumentLeaf
 from offchain.keeper.decide import AccountView, View
 from offchain.oracle.book import FIRST_ACCOUNT, Book
+from offchain.oracle.bundles import BundleStore
 from offchain.oracle.epochs import Epoch
-from offchain.oracle.headers import checkpoint
+from offchain.oracle.headers import Header, checkpoint
 from offchain.risk.policy import MarginParams
 from offchain.risk.portfolios import Content, Margin, content_of, evaluate
 
@@ -30,6 +31,7 @@ class MarketState:
         self.book = Book()
         self.block = system.deployed_at - 1
         self.epoch: Epoch | None = None
+        self.epoch_block = system.deployed_at
         self.leaves: Mapping[int, InstrumentLeaf] = {}
         self.margin: MarginParams | None = None
         self.called: dict[int, int] = {}
@@ -54,6 +56,25 @@ class MarketState:
         self.leaves = {leaf.id: leaf for leaf in epoch.leaves}
         self.margin = epoch.policy.margin
         self._contents = {}
+
+    def follow(self, bundles: BundleStore) -> None:
+        """Take the latest epoch that the chain has, with its bundle from a store.
+
+        Raises
+        ------
+        BallastError
+            No epoch was posted, or its bundle is not in the store, or is not the one that its header names.
+        """
+        oracle, chain = self.system.oracle, self.system.chain
+        number, since = oracle.call.clock()[0], self.epoch_block
+        if self.epoch is not None and self.epoch.header.epoch == number:
+            return
+        posted = [e for e in chain.events([oracle], since, chain.block_number) if e.name == "EpochPosted"]
+        if not posted:
+            raise BallastError("no epoch yet: post one first (`ape run post`)")
+        header = Header(*posted[-1].args["header"])
+        self.epoch_block = posted[-1].block_number
+        self.use(Epoch.from_bundle(header, bundles.read(header.bundle_hash)))
 
     def _current(self) -> tuple[Epoch, MarginParams]:
         if self.epoch is None or self.margin is None:
