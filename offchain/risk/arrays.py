@@ -167,7 +167,9 @@ def close_out(
     the whole market's lots of this instrument, so that splitting an account saves nothing. One unit a lot is added for
     the rounding of the risk array. Of an option, ``c_long <= min_s v[s] + 1``: a fully paid long option costs nothing
     to give up, so it is never liquidatable while its account holds `K` and one unit a lot in cash; and `c_short` has
-    the short-option minimum on top, which covers what lies between the price rows.
+    the short-option minimum on top, for what lies between the price rows. Two shorts of 0.75 % of the forward cover the
+    worst butterfly between two rows at the starting scan ranges (16 %, 18 %) down to three hours before expiry. The gap
+    between rows is R/4: at a scan range of 24 % and more, or in the last two hours, part of it is left uncovered.
 
     Parameters
     ----------
