@@ -27,6 +27,9 @@ from offchain.units import DAY, MICRO
 LIFETIME = 7 * DAY
 """Instruments that a deployment lists expire at least this long after it."""
 KEEPER_CAPITAL = 1_000_000 * MICRO
+TEST_TOKENS = 10_000_000 * MICRO
+SNAPSHOT_DEPTH = 1
+"""Blocks under the latest: a node simulates a transaction as part of the latest block, which must lie after the snapshot."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def deploy(chain: Chain, deployer: Signer, settings: Settings, market: Market, t
 
     Parameters
     ----------
-    token : settlement token; None deploys a test token that anyone may mint: for test networks only.
+    token : settlement token; None deploys a test token that anyone may mint, for test networks only, and gives
+        the deployer some.
     """
     members = load_or_make(settings.out / "committee.json", COMMITTEE)
     now = chain.timestamp
@@ -77,6 +81,8 @@ def deploy(chain: Chain, deployer: Signer, settings: Settings, market: Market, t
     system = System.deploy(
         chain, deployer, default_policy().encode(), members, settings.cadence, token, [i.id for i in instruments]
     )
+    if token is None:
+        system.token.send.mint(deployer.address, TEST_TOKENS, sender=deployer)
     system.save(settings.deployment)
     return system
 
@@ -102,6 +108,8 @@ def post(system: System, settings: Settings, market: Market, wallet: Signer) -> 
         settings.out,
         lambda: system.chain.timestamp,
     )
+    for node in nodes.values():
+        node.depth = SNAPSHOT_DEPTH
     outcome = run_slot(nodes, timestamp)
     if not outcome.posted:
         raise BallastError(f"slot {outcome.slot} was skipped: {outcome.reason}")

@@ -26,8 +26,6 @@ def cli(provider, account, prices, at, out: Path, looks: int, pause: float):  # 
     if not system.oracle.call.clock()[0] and chain.accounts:
         click.echo("no epoch on this local chain: posting one")
         post(system, settings, market, signer)
-    if chain.accounts and not system.token.call.balanceOf(signer.address):
-        system.token.send.mint(signer.address, 10**12, sender=signer)
     bot = keeper(system, settings, signer, click.echo)
     done = 0
     try:
