@@ -57,9 +57,14 @@ class Audited(Desk):
     """See the module."""
 
     policy: Policy = field(default_factory=default_policy)
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ballast-bundles-")))
+    store: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
     last: Last | None = None
     mask: int = 0b0111
+
+    @property
+    def folder(self) -> Path:
+        """Where the bundles are; gone with this object."""
+        return Path(self.store.name)
 
     def observe(self, member: int) -> Observation:
         """What a member sees: prices a little apart, forwards a little above."""
