@@ -29,7 +29,7 @@ LIFETIME = 7 * DAY
 KEEPER_CAPITAL = 1_000_000 * MICRO
 TEST_TOKENS = 10_000_000 * MICRO
 SNAPSHOT_DEPTH = 1
-"""Blocks under the latest: a node simulates a transaction within the latest block, which must lie after the snapshot."""
+"""Blocks under the latest: a node simulates a transaction within the latest block, later than any snapshot."""
 
 
 @dataclass(frozen=True)
