@@ -33,7 +33,8 @@ def _clean(value: Any, kind: str | ABIType) -> Any:
             return value
         kind = _parsed(kind)
     if kind.is_array:
-        return tuple(_clean(v, kind.item_type) for v in value)
+        items = [_clean(v, kind.item_type) for v in value]
+        return items if kind.item_type.to_type_str() == "address" else tuple(items)
     if isinstance(kind, TupleType):
         return tuple(_clean(v, part) for v, part in zip(value, kind.components, strict=True))
     return to_checksum_address(value) if kind.to_type_str() == "address" else value

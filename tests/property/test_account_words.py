@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from eth_utils import to_checksum_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +69,7 @@ def test_account__spread__gives_every_field(
     for place, underlying in enumerate(sorted(counts)):
         head |= underlying << (176 - 16 * place)
     found = HARNESS[0].call.spread(account, identity(counts), state)
-    assert found == ("0x" + "ab" * 20, version, cash, epoch, head, bytes(32))
+    assert found == (to_checksum_address("0x" + "ab" * 20), version, cash, epoch, head, bytes(32))
 
 
 @settings(max_examples=150, deadline=None)
