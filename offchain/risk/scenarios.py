@@ -30,18 +30,22 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class VolatilityShock:
-    """Relative moves of volatility at 30 days, a floor after a rise, and how they scale with time to expiry."""
+    """Relative moves of volatility at 30 days, a floor after a rise, and how they scale with time to expiry.
+
+    Times to expiry below `least_days` count as that.
+    """
 
     up: float
     down: float
     floor: float
     exponent_short: float
     exponent_long: float
+    least_days: float = 1.0
 
     def factor(self, days: Array) -> Array:
-        """``(30 / max(days, 1))^p``, the size of the shock against that at 30 days."""
+        """``(30 / max(days, least_days))^p``, the size of the shock against that at 30 days."""
         exponent = np.where(days <= 30.0, self.exponent_short, self.exponent_long)
-        return (30.0 / np.maximum(days, 1.0)) ** exponent
+        return (30.0 / np.maximum(days, self.least_days)) ** exponent
 
     def raised(self, volatility: Array, days: Array) -> Array:
         """Volatility after the rise."""

@@ -16,6 +16,7 @@ the natural parameters, the example of A. Vogt); R. Lee, Mathematical Finance 14
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ Array = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-10
 """Least Durrleman value, and least rise of total variance, that counts as free of arbitrage."""
-_GRID = 241
+_GRID = 161
 
 
 @dataclass(frozen=True)
@@ -213,23 +214,53 @@ class Fit:
     error: float
 
 
-def fit(quotes: Quotes, before: Svi | None = None) -> Fit:
+def fit(quotes: Quotes, before: Svi | None = None, limit: float = 0.05) -> Fit:
     """The slice nearest to quotes, in weighted least squares of total variance, among those without arbitrage.
 
     Sequential quadratic programming from three starts, with Durrleman's function, the wings' slopes and the slice before
     as constraints on a grid; the result is judged by `arbitrage` on a finer one.
 
+    Parameters
+    ----------
+    quotes : of one expiry. before : the slice of the expiry before it.
+    limit : most root mean square distance, volatility a year; beyond it the quotes themselves allow arbitrage, or are
+        not of one smile.
+
     Raises
     ------
     SviRefused
-        None of the results is free of arbitrage; the message names expiry, kind and place.
+        None of the results is free of arbitrage, or the nearest is too far; the message names expiry, kind and place.
     """
+    best: Fit | None = None
+    reason = "no start converged"
+    for margin in (10.0 * TOLERANCE, 1e-4, 1e-3, 1e-2):  # what the grid misses between its points
+        for found in _minima(quotes, before, margin):
+            try:
+                slice_ = Svi(*(float(v) for v in found), quotes.years)
+            except ValueError as problem:
+                reason = str(problem)
+                continue
+            against = arbitrage(slice_, before)
+            if against is not None:
+                reason = against
+                continue
+            error = float(np.sqrt(np.mean((slice_.volatility(quotes.k) - quotes.volatility) ** 2)))
+            if best is None or error < best.error:
+                best = Fit(slice_, error)
+        if best is not None and best.error <= limit:
+            return best
+    if best is not None:
+        reason = f"the nearest is {best.error:.4g} of volatility from the quotes, more than {limit:.4g}"
+    raise SviRefused(f"no SVI slice without arbitrage for {quotes.years!r} years: {reason}")
+
+
+def _minima(quotes: Quotes, before: Svi | None, margin: float) -> list[Array]:
+    """Raw parameters that the constrained least squares ends at, one from each start."""
     w = quotes.volatility**2 * quotes.years
     weight = np.ones_like(w) if quotes.weight is None else quotes.weight
     weight = weight / weight.sum() / np.mean(w) ** 2
     wide = max(float(np.abs(quotes.k).max()), 4.0 * math.sqrt(float(w.mean())))
-    grid = np.linspace(-2.0 * wide, 2.0 * wide, _GRID)
-    margin = 10.0 * TOLERANCE
+    grid = 3.0 * wide * np.sinh(np.linspace(-3.0, 3.0, _GRID)) / np.sinh(3.0)
 
     def distance(p: Array) -> float:
         return float((weight * (_total(p, quotes.k) - w) ** 2).sum())
@@ -238,46 +269,39 @@ def fit(quotes: Quotes, before: Svi | None = None) -> Fit:
         a, b, rho, _m, sigma = p
         rules = [
             np.maximum(_durrleman(p, grid), -1e3) - margin,
-            [2.0 - b * (1.0 + abs(rho)) - margin, a + b * sigma * math.sqrt(max(1.0 - rho * rho, 0.0)) - 1e-12],
+            np.array([2.0 - b * (1.0 + abs(rho)) - margin, a + b * sigma * math.sqrt(max(1.0 - rho * rho, 0.0))]),
         ]
         if before is not None:
-            rules.append((_total(p, grid) - before.variance(grid)) / float(w.mean()) - margin)
-            rules.append([b * (1 + s * rho) - before.b * (1 + s * before.rho) - margin for s in (1.0, -1.0)])
-        return np.concatenate([np.asarray(r, dtype=np.float64) for r in rules])
+            wings = [b * (1.0 + s * rho) - before.b * (1.0 + s * before.rho) - 1e-9 for s in (1.0, -1.0)]
+            rules += [(_total(p, grid) - before.variance(grid)) / float(w.mean()) - margin, np.array(wings)]
+        return np.concatenate(rules)
 
     bounds = [(-2.0 * w.max(), 2.0 * w.max()), (1e-8, 2.0), (-0.999, 0.999), (-wide, wide), (1e-4, 4.0 * wide)]
-    low, spot = float(w.min()), float(quotes.k[int(np.argmin(w))])
-    slope = max(float(w.max() - w.min()) / wide, 1e-3)
+    low, spot = float(w.min()), float(np.clip(quotes.k[int(np.argmin(w))], -wide, wide))
+    slope = min(max(float(w.max() - w.min()) / wide, 1e-3), 1.0)
     starts = [
-        np.array([0.7 * low, min(slope, 1.0), 0.0, np.clip(spot, -wide, wide), 0.3 * wide]),
-        np.array([0.5 * low, min(slope, 1.0), -0.4, 0.0, 0.1 * wide]),
-        np.array([0.9 * low, min(0.5 * slope, 1.0), 0.4, 0.0, wide]),
+        np.array([0.7 * low, slope, 0.0, spot, 0.3 * wide]),
+        np.array([0.5 * low, slope, -0.4, 0.0, 0.1 * wide]),
+        np.array([0.9 * low, 0.5 * slope, 0.4, 0.0, wide]),
     ]
     if before is not None:
         lift = max(float(w.mean()) / max(float(before.variance(quotes.k).mean()), 1e-12), 1.0)
         starts.append(np.array([before.a * lift, min(before.b * lift, 1.9), before.rho, before.m, before.sigma]))
-    best: Fit | None = None
-    reason = "no start converged"
-    for start in starts:
-        found = minimize(
-            distance, start, method="SLSQP", bounds=bounds, constraints={"type": "ineq", "fun": holds},
-            options={"maxiter": 400, "ftol": 1e-15},
-        )  # fmt: skip
-        try:
-            slice_ = Svi(*(float(v) for v in found.x), quotes.years)
-        except ValueError as problem:
-            reason = str(problem)
-            continue
-        against = arbitrage(slice_, before)
-        if against is not None:
-            reason = against
-            continue
-        error = float(np.sqrt(np.mean((slice_.volatility(quotes.k) - quotes.volatility) ** 2)))
-        if best is None or error < best.error:
-            best = Fit(slice_, error)
-    if best is None:
-        raise SviRefused(f"no SVI slice without arbitrage for {quotes.years!r} years: {reason}")
-    return best
+    out = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy tells of steps that it clips to the bounds
+        for start in starts:
+            found = minimize(
+                distance,
+                start,
+                method="SLSQP",
+                bounds=bounds,
+                constraints={"type": "ineq", "fun": holds},
+                options={"maxiter": 300, "ftol": 1e-15},
+            )
+            if np.isfinite(found.x).all():
+                out.append(np.asarray(found.x, dtype=np.float64))
+    return out
 
 
 @dataclass(frozen=True)
@@ -309,13 +333,15 @@ class Surface:
         return np.asarray(np.sqrt(((1.0 - share) * low.variance(k) + share * high.variance(k)) / years))
 
 
-def fit_surface(quotes: Sequence[Quotes]) -> tuple[Surface, tuple[Fit, ...]]:
+def fit_surface(quotes: Sequence[Quotes], limit: float = 0.05) -> tuple[Surface, tuple[Fit, ...]]:
     """Fit slices in order of time, each above the one before.
 
     Raises
     ------
     SviRefused
-        A slice has no fit free of arbitrage. ValueError : no quotes, or two sets for one expiry.
+        A slice has no fit free of arbitrage near its quotes (`fit`).
+    ValueError
+        No quotes, or two sets for one expiry.
     """
     order = sorted(quotes, key=lambda each: each.years)
     if not order:
@@ -324,5 +350,5 @@ def fit_surface(quotes: Sequence[Quotes]) -> tuple[Surface, tuple[Fit, ...]]:
     for each in order:
         if fits and fits[-1].slice.years == each.years:
             raise ValueError(f"two sets of quotes for {each.years!r} years")
-        fits.append(fit(each, fits[-1].slice if fits else None))
+        fits.append(fit(each, fits[-1].slice if fits else None, limit))
     return Surface(tuple(f.slice for f in fits)), tuple(fits)
