@@ -244,7 +244,8 @@ class RevmChain(Chain):
         super().__init__([dev_account(i) for i in range(DEV_ACCOUNTS)], chain_id, "in-process")
         env = pyrevm.Env(cfg=pyrevm.CfgEnv(chain_id=chain_id))
         self.evm = pyrevm.EVM(env=env, gas_limit=1 << 40, spec_id="PRAGUE")
-        self._number, self._time, self._next = 0, timestamp, None
+        self._number, self._time = 0, timestamp
+        self._next: int | None = None
         self._logs: list[RawLog] = []
         self._enter_block(0, timestamp)
         for account in self.accounts:
@@ -288,6 +289,7 @@ class RevmChain(Chain):
         self.evm.commit()
         self._number, self._time, self._next = number, timestamp, None
         result = self.evm.result
+        assert result is not None, "a transaction was just run"
         tx_hash = "0x" + keccak(b"%d" % number).hex()
         raw = []
         for index, log in enumerate(result.logs):

@@ -192,9 +192,9 @@ def plan_legs(view: View, target: AccountView, taker: _Book) -> tuple[Liquidate,
     while len(takes) < MAX_TAKES and best.margin.im_excess < 0:
         options = []
         for instrument, held in book.positions.items():
-            leaf = view.leaves.get(instrument)
-            if leaf is None or any(instrument == taken for taken, _ in takes):
+            if instrument not in view.leaves or any(instrument == known for known, _ in takes):
                 continue
+            leaf = view.leaves[instrument]
             sign = 1 if held > 0 else -1
 
             def excess(lots: int, book: _Book = book, leaf: InstrumentLeaf = leaf, sign: int = sign) -> int:
@@ -209,23 +209,23 @@ def plan_legs(view: View, target: AccountView, taker: _Book) -> tuple[Liquidate,
             break
         chosen = None
         for _, minus_lots, instrument, sign in sorted(options, reverse=True):
-            leaf = view.leaves[instrument]
+            taken = view.leaves[instrument]
 
-            def affordable(lots: int, mine: _Book = mine, leaf: InstrumentLeaf = leaf, sign: int = sign) -> bool:
+            def affordable(lots: int, mine: _Book = mine, leaf: InstrumentLeaf = taken, sign: int = sign) -> bool:
                 after = mine.moved(leaf, sign * lots)
                 return evaluate(after.content, after.cash, params).im_excess >= 0
 
             lots = -minus_lots if affordable(-minus_lots) else _last(0, -minus_lots, affordable)
-            moved = book.moved(leaf, -sign * lots)
+            moved = book.moved(taken, -sign * lots)
             outcome = _outcome(before, moved, rate, params)
             if lots and outcome.margin.im_excess > best.margin.im_excess:
-                chosen = (leaf, sign * lots, moved, outcome)
+                chosen = (taken, sign * lots, moved, outcome)
                 break
         if chosen is None:
             break
-        leaf, signed, book, best = chosen
-        mine = mine.moved(leaf, signed)
-        takes.append((leaf.id, signed))
+        taken, signed, book, best = chosen
+        mine = mine.moved(taken, signed)
+        takes.append((taken.id, signed))
     if not dust:
         takes = _trim(view, target, before, rate, sorted(takes))
     if not takes:
