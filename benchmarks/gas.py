@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from eth_account.signers.local import LocalAccount
 from eth_utils import keccak
 
 from offchain.chain.anvil import start_anvil
@@ -21,7 +22,8 @@ from offchain.chain.artifacts import artifact
 from offchain.chain.backends import Chain, Receipt, dev_account
 from offchain.chain.checks import deployables
 from offchain.chain.orders import Order
-from offchain.chain.system import INSURANCE, Cadence, System
+from offchain.chain.system import INSURANCE, System
+from offchain.config import Cadence
 from offchain.instruments import Instrument, InstrumentLeaf, Kind
 from offchain.oracle import signatures
 from offchain.oracle.headers import Header, Mark, account_leaf_hash, instrument_leaf_hash
@@ -92,7 +94,7 @@ class Bench:
             self.chain, self.deployer, self.policy.encode(), self.seats, CADENCE, instruments=ids
         )
         self.positions: dict[int, dict[int, int]] = {}
-        self.keys = {}
+        self.keys: dict[int, LocalAccount] = {}
         self.salt = 0
         self.posted_at = 0
         self.maker = self.open(200_000_000 * USD)
