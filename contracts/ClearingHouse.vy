@@ -203,45 +203,43 @@ def check_full(
     """
     engine._enter()
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest_instruments()
-    state: ILedger.Account = engine._account(account)
+    state: ILedger.Account = engine._holdings(account)
     count: uint256 = margin._open_positions(state.head)
     assert count != 0, "house: account has no positions"
     assert len(legs) == count, "house: not all positions"
 
     ids: DynArray[uint256, constants.MAX_POSITIONS] = []
-    leaves: DynArray[bytes32, constants.MAX_POSITIONS] = []
     last: uint256 = 0
     for leg: IMargin.Leg in legs:
         id: uint256 = instrument._id(leg.meta)
         assert id > last, "house: legs not ascending"
         last = id
         ids.append(id)
-        leaves.append(keccak256(keccak256(abi_encode(leg))))
-    assert merkle._root_of_many(leaves, proof, flags) == latest.instrument_root, "house: legs not proven"
+    quantities: DynArray[int256, constants.MAX_POSITIONS] = staticcall engine.ledger.quantities(account, ids)
 
     content: margin.Content = margin.Content(head=state.head, cost=0, vectors=[])
-    quantities: DynArray[int256, constants.MAX_POSITIONS] = staticcall engine.ledger.quantities(account, ids)
+    leaves: bytes32[constants.MAX_POSITIONS] = empty(bytes32[constants.MAX_POSITIONS])
     closeout: uint256 = 0
     sums: uint256[10] = empty(uint256[10])
     net: uint256 = 0
     underlying: uint256 = instrument._underlying(ids[0])
     i: uint256 = 0
     for leg: IMargin.Leg in legs:
-        if instrument._underlying(ids[i]) != underlying:
-            underlying = instrument._underlying(ids[i])
-            for k: uint256 in range(constants.VECTOR_WORDS):
-                content.vectors.append(unsafe_add(sums[k], risk_array._bias(net)))
-            sums = empty(uint256[10])
-            net = 0
+        leaves[i] = keccak256(keccak256(abi_encode(leg)))
         quantity: int256 = quantities[i]
         assert quantity != 0, "house: no such position"
+        i = unsafe_add(i, 1)
+        if leg.meta >> 240 != underlying:
+            underlying = leg.meta >> 240
+            content = margin._with_vector(content, sums, net)
+            sums = empty(uint256[10])
+            net = 0
         closeout = unsafe_add(closeout, instrument._closeout(leg.meta, quantity))
         lots: uint256 = convert(convert(quantity, bytes32), uint256)
         sums = risk_array._accumulate(sums, leg.array, lots)
         net = unsafe_add(net, lots)
-        i = unsafe_add(i, 1)
-    for k: uint256 in range(constants.VECTOR_WORDS):
-        content.vectors.append(unsafe_add(sums[k], risk_array._bias(net)))
+    content = margin._with_vector(content, sums, net)
+    assert merkle._root_of_many(leaves, count, proof, flags) == latest.instrument_root, "house: legs not proven"
     content.cost = closeout << 128
 
     found: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
@@ -298,7 +296,7 @@ def check(account: uint256, witness: IMargin.Witness) -> IMargin.Margin:
     @return Margin The account's margin.
     """
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
-    state: ILedger.Account = engine._account(account)
+    state: ILedger.Account = engine._holdings(account)
     content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
     return margin._evaluate(content, state.cash, latest.margin)
 

@@ -36,14 +36,14 @@ tokens_held: public(uint256)
 # The id that the next account gets. Ids from FIRST_ACCOUNT up to here exist, and so do the four reserved ones.
 next_account: public(uint256)
 
-# Words of lib/account_words.vy.
-_identity: HashMap[uint256, uint256]
-_state: HashMap[uint256, uint256]
+# Words of lib/account_words.vy, by account.
+_title: HashMap[uint256, uint256]
+_holdings: HashMap[uint256, uint256]
 
-# Signed lots by `account << 104 | instrument`.
+# Words of lib/account_words.vy, by account and instrument without its kind.
 # Invariant `positions_net_to_zero`: sum over accounts of q = 0 for each instrument.
-# Invariant `counts_are_true`: an account's lanes count its nonzero positions by underlying, and sum |q| is their sum < 2^32.
-_quantity: HashMap[uint256, int256]
+# Invariant `counts_are_true`: an account's counts are those of its nonzero positions by underlying, its sum |q| is theirs.
+_lots: HashMap[uint256, uint256]
 
 # Running hash h' = keccak256(abi.encode(h, account, instrument, dq)) of all changes of an account's positions.
 _position_hash: HashMap[uint256, bytes32]
@@ -99,7 +99,7 @@ def open_account(owner: address) -> uint256:
     assert owner != empty(address), "ledger: no owner"
     account: uint256 = self.next_account
     self.next_account = account + 1
-    self._identity[account] = account_words._with_owner(0, owner)
+    self._title[account] = account_words._opened(owner)
     log ILedger.AccountOpened(account=account, owner=owner)
     return account
 
@@ -114,14 +114,12 @@ def transfer_account(account: uint256, owner: address):
     """
     assert not self._locked, "ledger: locked"
     assert owner != empty(address), "ledger: no owner"
-    identity: uint256 = self._identity[account]
-    assert account_words._owner(identity) == msg.sender, "ledger: not the owner"
-    self._identity[account] = account_words._with_owner(identity, owner)
-    state: uint256 = account_words._with_next_version(self._state[account])
-    self._state[account] = state
-    log ILedger.AccountTransferred(
-        account=account, previous=msg.sender, owner=owner, version=(state >> 96) & constants.MASK_32
-    )
+    title: uint256 = self._title[account]
+    assert account_words._owner(title) == msg.sender, "ledger: not the owner"
+    title = account_words._transferred(title, owner)
+    self._title[account] = title
+    version: uint256 = account_words._version(title)
+    log ILedger.AccountTransferred(account=account, previous=msg.sender, owner=owner, version=version)
 
 
 # Engines
@@ -217,7 +215,7 @@ def move_position(
     @param lots Lots, not zero, below 2^32.
     @param cash Micro-USD from taker to giver, signed.
     @param epoch The epoch under which they trade; both accounts remember it.
-    @return Account, Account Both after the move.
+    @return Account, Account Giver and taker after the move.
     """
     self._only_in_action()
     assert giver != taker, "ledger: one account on both sides"
@@ -254,7 +252,20 @@ def account(account: uint256) -> ILedger.Account:
     @param account The account; one that does not exist has no owner.
     @return Account Owner, version, cash, last trade epoch, head and position hash.
     """
-    return account_words._account(account, self._identity[account], self._state[account], self._position_hash[account])
+    return account_words._account(
+        account, self._title[account], self._holdings[account], self._position_hash[account]
+    )
+
+
+@view
+@external
+def holdings(account: uint256) -> ILedger.Account:
+    """
+    @notice An account for those who only check its margin: 2,100 gas less than `account`.
+    @param account The account.
+    @return Account Without owner, version and last trade, which are zero.
+    """
+    return account_words._account(account, 0, self._holdings[account], self._position_hash[account])
 
 
 @view
@@ -266,7 +277,7 @@ def quantity(account: uint256, instrument: uint256) -> int256:
     @param instrument Instrument id.
     @return int256 Signed lots.
     """
-    return self._quantity[account << 104 | instrument]
+    return account_words._lots(self._lots[account_words._lots_key(account, instrument)], instrument)
 
 
 @view
@@ -275,15 +286,20 @@ def quantities(
     account: uint256, instruments: DynArray[uint256, constants.MAX_POSITIONS]
 ) -> DynArray[int256, constants.MAX_POSITIONS]:
     """
-    @notice Several of an account's positions.
+    @notice Several of an account's positions. Ids that differ in kind only, next to each other, are read at once.
     @param account The account.
     @param instruments Instrument ids.
     @return DynArray Signed lots, in the same order.
     """
     found: DynArray[int256, constants.MAX_POSITIONS] = []
-    base: uint256 = account << 104
+    last: uint256 = max_value(uint256)
+    word: uint256 = 0
     for instrument: uint256 in instruments:
-        found.append(self._quantity[base | instrument])
+        key: uint256 = account_words._lots_key(account, instrument)
+        if key != last:
+            word = self._lots[key]
+            last = key
+        found.append(account_words._lots(word, instrument))
     return found
 
 
@@ -328,7 +344,7 @@ def _add_cash(account: uint256, change: int256):
     @param account The account.
     @param change Signed micro-USD.
     """
-    self._state[account] = account_words._with_cash(self._state[account], change)
+    self._holdings[account] = account_words._with_cash(self._holdings[account], change)
 
 
 @internal
@@ -336,30 +352,26 @@ def _change(
     account: uint256, instrument: uint256, change: int256, cash: int256, epoch: uint256
 ) -> ILedger.Account:
     """
-    @dev Change a position and cash of one account, with its counts, its sum |q| and its position hash.
+    @dev Change a position and cash of one account, with its counts, its sum |q|, its position hash and its last trade.
     @param account The account.
     @param instrument Instrument id.
     @param change Signed lots, not zero.
     @param cash Signed micro-USD.
     @param epoch The epoch of the trade.
+    @return Account The account after it.
     """
-    key: uint256 = account << 104 | instrument
-    before: int256 = self._quantity[key]
+    key: uint256 = account_words._lots_key(account, instrument)
+    word: uint256 = self._lots[key]
+    before: int256 = account_words._lots(word, instrument)
     after: int256 = before + change
-    self._quantity[key] = after
-
-    state: uint256 = account_words._with_cash(self._state[account], cash)
-    state = account_words._with_trade(state, before, after, epoch)
-    self._state[account] = state
-
-    identity: uint256 = self._identity[account]
-    if before == 0:
-        identity = account_words._counted(identity, instrument >> 88)
-        self._identity[account] = identity
-    elif after == 0:
-        identity = account_words._uncounted(identity, instrument >> 88)
-        self._identity[account] = identity
-
+    holdings: uint256 = account_words._with_cash(self._holdings[account], cash)
+    holdings = account_words._with_position(holdings, instrument >> 88, before, after)
+    self._holdings[account] = holdings
+    self._lots[key] = account_words._with_lots(word, instrument, after)
+    title: uint256 = self._title[account]
+    if title & constants.MASK_64 != epoch:
+        title = account_words._traded(title, epoch)
+        self._title[account] = title
     position_hash: bytes32 = keccak256(abi_encode(self._position_hash[account], account, instrument, change))
     self._position_hash[account] = position_hash
-    return account_words._account(account, identity, state, position_hash)
+    return account_words._account(account, title, holdings, position_hash)

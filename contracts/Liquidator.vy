@@ -60,7 +60,7 @@ def margin_call(account: uint256, witness: IMargin.Witness):
     @param account The account.
     @param witness Its witness.
     """
-    state: ILedger.Account = engine._account(account)
+    state: ILedger.Account = engine._holdings(account)
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
     assert latest.fresh, "liquidator: oracle is not fresh"
     assert self._called[account] == 0, "liquidator: already called"
@@ -81,7 +81,7 @@ def clear_call(account: uint256, witness: IMargin.Witness):
     @param account The account.
     @param witness Its witness.
     """
-    state: ILedger.Account = engine._account(account)
+    state: ILedger.Account = engine._holdings(account)
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
     assert self._called[account] != 0, "liquidator: not called"
     content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
@@ -118,7 +118,7 @@ def liquidate(
     assert latest.fresh, "liquidator: oracle is not fresh"
     assert account >= constants.FIRST_ACCOUNT, "liquidator: reserved account"
     assert account != taker, "liquidator: one account on both sides"
-    state: ILedger.Account = engine._account(account)
+    state: ILedger.Account = engine._holdings(account)
     other: ILedger.Account = engine._account(taker)
     assert other.owner == msg.sender, "liquidator: not the taker's owner"
     assert engine._all_live(state.head), "liquidator: underlying is not live"
@@ -257,13 +257,15 @@ def _prove(
     @param root The latest instrument root.
     """
     assert len(takes) != 0, "liquidator: no takes"
-    leaves: DynArray[bytes32, constants.MAX_TAKES] = []
+    leaves: bytes32[constants.MAX_POSITIONS] = empty(bytes32[constants.MAX_POSITIONS])
+    count: uint256 = 0
     last: uint256 = 0
     for take: ILiquidator.Take in takes:
         assert take.meta >> 152 > last, "liquidator: takes not ascending"
         last = take.meta >> 152
-        leaves.append(keccak256(keccak256(abi_encode(take.meta, take.array))))
-    assert merkle._root_of_many(leaves, proof, flags) == root, "liquidator: takes not proven"
+        leaves[count] = keccak256(keccak256(abi_encode(take.meta, take.array)))
+        count += 1
+    assert merkle._root_of_many(leaves, count, proof, flags) == root, "liquidator: takes not proven"
 
 
 @view

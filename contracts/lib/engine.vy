@@ -60,6 +60,16 @@ def _account(account: uint256) -> ILedger.Account:
 
 @view
 @internal
+def _holdings(account: uint256) -> ILedger.Account:
+    """
+    @dev An account without owner, version and last trade: enough to check its margin, for 2,100 gas less.
+    @param account The account.
+    """
+    return staticcall ledger.holdings(account)
+
+
+@view
+@internal
 def _quantity(account: uint256, instrument: uint256) -> int256:
     """
     @dev An account's position, signed lots.

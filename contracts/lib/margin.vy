@@ -138,6 +138,22 @@ def _apply(
 
 @pure
 @internal
+def _with_vector(content: Content, sums: uint256[10], net: uint256) -> Content:
+    """
+    @dev A content with one vector more.
+    @param content The content.
+    @param sums Sums of `risk_array._accumulate`, from zero.
+    @param net Sum of the quantities accumulated, modulo 2^256.
+    """
+    bias: uint256 = risk_array._bias(net)
+    after: Content = content
+    for k: uint256 in range(constants.VECTOR_WORDS):
+        after.vectors.append(unsafe_add(sums[k], bias))
+    return after
+
+
+@pure
+@internal
 def _evaluate(content: Content, cash: int256, parameters: uint256) -> IMargin.Margin:
     """
     @dev The margin of an account. A credit is floored, the initial requirement ceiled: both against the account. Lanes are

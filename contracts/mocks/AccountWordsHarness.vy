@@ -11,59 +11,85 @@ from lib import account_words
 
 @pure
 @external
-def counted(identity: uint256, underlying: uint256) -> uint256:
+def counted(counts: uint256, underlying: uint256) -> uint256:
     """
     @notice As lib/account_words.vy.
-    @param identity As there.
+    @param counts As there.
     @param underlying As there.
     @return uint256 As there.
     """
-    return account_words._counted(identity, underlying)
+    return account_words._counted(counts, underlying)
 
 
 @pure
 @external
-def uncounted(identity: uint256, underlying: uint256) -> uint256:
+def uncounted(counts: uint256, underlying: uint256) -> uint256:
     """
     @notice As lib/account_words.vy.
-    @param identity As there.
+    @param counts As there.
     @param underlying As there.
     @return uint256 As there.
     """
-    return account_words._uncounted(identity, underlying)
+    return account_words._uncounted(counts, underlying)
 
 
 @pure
 @external
-def with_cash(state: uint256, change: int256) -> uint256:
+def with_cash(holdings: uint256, change: int256) -> uint256:
     """
     @notice As lib/account_words.vy.
-    @param state As there.
+    @param holdings As there.
     @param change As there.
     @return uint256 As there.
     """
-    return account_words._with_cash(state, change)
+    return account_words._with_cash(holdings, change)
 
 
 @pure
 @external
-def with_next_version(state: uint256) -> uint256:
+def transferred(title: uint256, owner: address) -> uint256:
     """
     @notice As lib/account_words.vy.
-    @param state As there.
+    @param title As there.
+    @param owner As there.
     @return uint256 As there.
     """
-    return account_words._with_next_version(state)
+    return account_words._transferred(title, owner)
 
 
 @pure
 @external
-def spread(account: uint256, identity: uint256, state: uint256) -> ILedger.Account:
+def lots(word: uint256, instrument: uint256) -> int256:
+    """
+    @notice As lib/account_words.vy.
+    @param word As there.
+    @param instrument As there.
+    @return int256 As there.
+    """
+    return account_words._lots(word, instrument)
+
+
+@pure
+@external
+def with_lots(word: uint256, instrument: uint256, lots: int256) -> uint256:
+    """
+    @notice As lib/account_words.vy.
+    @param word As there.
+    @param instrument As there.
+    @param lots As there.
+    @return uint256 As there.
+    """
+    return account_words._with_lots(word, instrument, lots)
+
+
+@pure
+@external
+def spread(account: uint256, title: uint256, holdings: uint256) -> ILedger.Account:
     """
     @notice As lib/account_words.vy, with a position hash of zero.
     @param account As there.
-    @param identity As there.
-    @param state As there.
+    @param title As there.
+    @param holdings As there.
     @return Account As there.
     """
-    return account_words._account(account, identity, state, empty(bytes32))
+    return account_words._account(account, title, holdings, empty(bytes32))

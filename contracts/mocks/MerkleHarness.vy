@@ -37,7 +37,10 @@ def root_of_many(
     @param flags Packed flags.
     @return bytes32 The root.
     """
-    return merkle._root_of_many(leaves, proof, flags)
+    ring: bytes32[constants.MAX_POSITIONS] = empty(bytes32[constants.MAX_POSITIONS])
+    for i: uint256 in range(len(leaves), bound=128):
+        ring[i] = leaves[i]
+    return merkle._root_of_many(ring, len(leaves), proof, flags)
 
 
 @pure

@@ -290,6 +290,9 @@ def test_move_position__bad_lots__reverts(bench: Bench) -> None:
     assert reason(bench.do, "move_position", one, one, BTC_PERP, 1, 0, 1) == "ledger: one account on both sides"
     assert reason(bench.do, "move_position", one, two, 0, 1, 0, 1) == "ledger: no such underlying"
     assert reason(bench.do, "move_position", one, two, 1 << 104, 1, 0, 1) == "ledger: no such underlying"
+    for kind in (0, 6, 255):
+        assert reason(bench.do, "move_position", one, two, BTC << 88 | kind, 1, 0, 1) == "ledger: no such kind"
+        assert bench.ledger.call.quantity(one, BTC << 88 | kind) == 0
 
 
 def test_sum_of_lots__up_to_the_limit__then_reverts(bench: Bench) -> None:
@@ -339,9 +342,8 @@ def test_cash_is_held__positions_net_to_zero__counts_are_true(seed: int) -> None
     rnd = random.Random(seed)
     bench = Bench()
     accounts = [bench.open() for _ in range(4)]
-    ids = [Instrument(u, Kind.PERPETUAL).id for u in range(1, 6)] + [
-        option(u, s) for u in range(1, 5) for s in (1, 2, 3)
-    ]
+    ids = [Instrument(u, Kind.PERPETUAL).id for u in range(1, 8)]
+    ids += [option(u, strike, kind) for u in range(1, 4) for strike in (1, 2) for kind in (Kind.CALL, Kind.PUT)]
     refused = 0
     for _ in range(80):
         giver, taker = rnd.sample(accounts, 2)
