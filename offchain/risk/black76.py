@@ -175,8 +175,14 @@ class AllGreeks(Greeks):
 
 
 def _all_greeks(
-    forward: Array, strike: Array, years: Array, volatility: Array, call: npt.NDArray[np.bool_], rate: Array,
-    carry: Array, moves: bool,
+    forward: Array,
+    strike: Array,
+    years: Array,
+    volatility: Array,
+    call: npt.NDArray[np.bool_],
+    rate: Array,
+    carry: Array,
+    moves: bool,
 ) -> AllGreeks:
     """Chain rule on ``V = e^(-r T) P(F, T, v)``, ``F = S e^(g T)``, `g` the cost of carry.
 

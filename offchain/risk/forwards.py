@@ -1,8 +1,8 @@
 """Forwards and perpetuals: what carry, parity and funding say about their prices.
 
 Sources: forward and parity: J. Hull, Options, Futures, and Other Derivatives, chapters 5 and 11; funding: BitMEX,
-"Perpetual contracts guide" (premium and a clamped interest rate); fair value of a perpetual: D. Ackerer, J. Hugonnier and
-U. Jermann, "Perpetual futures pricing", Mathematical Finance 2025, theorem for the linear contract.
+"Perpetual contracts guide" (premium and a clamped interest rate); fair value of a perpetual: D. Ackerer, J. Hugonnier
+and U. Jermann, "Perpetual futures pricing", Mathematical Finance 2025, theorem for the linear contract.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def parity_forward(strikes: npt.ArrayLike, calls: npt.ArrayLike, puts: npt.Array
     mid = float(k.mean())
     slope, level = np.polyfit(k - mid, c - p, 1)
     if slope >= 0.0:
-        raise ValueError(f"call less put rises by {slope:.6g} a unit of strike: parity has it fall by the discount factor")
+        raise ValueError(
+            f"call less put rises by {slope:.6g} a unit of strike: parity has it fall by the discount factor"
+        )
     return mid - float(level / slope), -float(slope)
 
 
@@ -114,5 +116,7 @@ def perpetual_price(spot: Number, anchor: Number, interest: Number, rate: Number
     s, k, i, r, b = (np.asarray(v, dtype=np.float64) for v in (spot, anchor, interest, rate, base_rate))
     weak = ~(k + b - r > 0.0)
     if weak.any():
-        raise ValueError(f"anchor {float(np.broadcast_to(k, weak.shape)[weak].flat[0])!r} a year is not above the carry")
+        raise ValueError(
+            f"anchor {float(np.broadcast_to(k, weak.shape)[weak].flat[0])!r} a year is not above the carry"
+        )
     return np.asarray(s * (k - i) / (k + b - r))

@@ -1,19 +1,19 @@
 """Implied volatility of Black-76 prices, over arrays, to the last digit that the price holds.
 
-A price is turned into the out-of-the-money time value in units of ``sqrt(F K)``, ``beta = time value / sqrt(F K)``, which
-depends on ``x = -|ln(F/K)|`` and the total volatility ``s = volatility * sqrt(years)`` alone:
+A price is turned into the out-of-the-money time value in units of ``sqrt(F K)``, ``beta = time value / sqrt(F K)``,
+which depends on ``x = -|ln(F/K)|`` and the total volatility ``s = volatility * sqrt(years)`` alone:
 
     b(x, s) = e^(x/2) N(x/s + s/2) - e^(-x/2) N(x/s - s/2)  =  e^(-(h^2 + t^2)/2) (M(h + t) - M(h - t)) / sqrt(2 pi)
     h = x/s,  t = s/2,  M(z) = N(z)/n(z)
 
-`M` is a scaled error function and never under- or overflows where it is used; for small `t` the difference of two nearly
-equal `M` is summed as its Taylor series. So ``ln b`` is known for prices far below the least float. Below half of its
-greatest value ``e^(x/2)`` the equation solved is ``ln b = ln beta``, above it ``ln(e^(x/2) - b) = ln(e^(x/2) - beta)``,
-both in ``ln s`` by Newton steps that a bracket guards.
+`M` is a scaled error function and never under- or overflows where it is used; for small `t` the difference of two
+nearly equal `M` is summed as its Taylor series. So ``ln b`` is known for prices far below the least float. Below half
+of its greatest value ``e^(x/2)`` the equation solved is ``ln b = ln beta``, above it ``ln(e^(x/2) - b) = ln(e^(x/2) -
+beta)``, both in ``ln s`` by Newton steps that a bracket guards.
 
-Sources: the normalised price and the idea to solve by region: P. Jaeckel, "Let's be rational", Wilmott 2015; the equations
-above are this project's own choice. Error: what a rounding of the price, of the intrinsic value that is taken from an
-in-the-money price, and of ``ln(F/K)`` makes, and a few units in the last place besides.
+Sources: the normalised price and the idea to solve by region: P. Jaeckel, "Let's be rational", Wilmott 2015; the
+equations above are this project's own choice. Error: what a rounding of the price, of the intrinsic value that is
+taken from an in-the-money price, and of ``ln(F/K)`` makes, and a few units in the last place besides.
 """
 
 from __future__ import annotations

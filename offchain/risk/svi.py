@@ -6,11 +6,13 @@ A slice has no butterfly arbitrage where Durrleman's function
 
     g(k) = (1 - k w' / 2w)^2 - w'^2/4 (1/w + 1/4) + w''/2  >= 0
 
-and ``b (1 + |rho|) <= 2`` (the implied density is not negative, calls go to 0); a surface has no calendar arbitrage where
-`w` does not fall with time at any `k`. Between slices total variance is linear in time at fixed `k`, which keeps both.
+and ``b (1 + |rho|) <= 2`` (the implied density is not negative, calls go to 0); a surface has no calendar arbitrage
+where `w` does not fall with time at any `k`. Between slices total variance is linear in time at fixed `k`, which keeps
+both.
 
-Sources: J. Gatheral and A. Jacquier, "Arbitrage-free SVI volatility surfaces", Quantitative Finance 14, 2014 (conditions,
-the natural parameters, the example of A. Vogt); R. Lee, Mathematical Finance 14, 2004 (slope of the wings).
+Sources: J. Gatheral and A. Jacquier, "Arbitrage-free SVI volatility surfaces", Quantitative Finance 14, 2014
+(conditions, the natural parameters, the example of A. Vogt); R. Lee, Mathematical Finance 14, 2004 (slope of the
+wings).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ class Svi:
 
     Attributes
     ----------
-    a, b, rho, m, sigma : see the module; ``b >= 0``, ``|rho| < 1``, ``sigma > 0``, ``a + b sigma sqrt(1 - rho^2) >= 0``.
+    a, b, rho, m, sigma : see the module; ``b >= 0``, ``|rho| < 1``, ``sigma > 0``, ``least >= 0``.
     years : to expiry, > 0.
 
     Raises
@@ -177,7 +179,8 @@ class Quotes:
     Raises
     ------
     ValueError
-        Fewer than five different strikes, or a value that is not finite, or a volatility or weight that is not positive.
+        Fewer than five different strikes, or a value that is not finite, or a volatility or weight that is not
+        positive.
     """
 
     years: float
@@ -217,8 +220,8 @@ class Fit:
 def fit(quotes: Quotes, before: Svi | None = None, limit: float = 0.05) -> Fit:
     """The slice nearest to quotes, in weighted least squares of total variance, among those without arbitrage.
 
-    Sequential quadratic programming from three starts, with Durrleman's function, the wings' slopes and the slice before
-    as constraints on a grid; the result is judged by `arbitrage` on a finer one.
+    Sequential quadratic programming from three starts, with Durrleman's function, the wings' slopes and the slice
+    before as constraints on a grid; the result is judged by `arbitrage` on a finer one.
 
     Parameters
     ----------
@@ -236,7 +239,8 @@ def fit(quotes: Quotes, before: Svi | None = None, limit: float = 0.05) -> Fit:
     for margin in (10.0 * TOLERANCE, 1e-4, 1e-3, 1e-2):  # what the grid misses between its points
         for found in _minima(quotes, before, margin):
             try:
-                slice_ = Svi(*(float(v) for v in found), quotes.years)
+                a, b, rho, m, sigma = (float(v) for v in found)
+                slice_ = Svi(a, b, rho, m, sigma, quotes.years)
             except ValueError as problem:
                 reason = str(problem)
                 continue

@@ -8,12 +8,14 @@
     PnL_s = sum over expiries of (X d(sign X) - mtm) * damp + (perp * price + risk-cancelling collateral) (s - 1) damp
     B  = sum over expiries of min(0, P(up) - mtm, P(down) - mtm) * (add + mult * tau)
     W  = min(B, min_s PnL_s)
-    MM = mmFactor W - MMc + MtM + cash;   IM = (imFactor + [stable < peg] pegFactor (peg - stable)) W - MMc - IMc + MtM + cash
+    MM = mmFactor W - MMc + MtM + cash
+    IM = (imFactor + [stable < peg] pegFactor (peg - stable)) W - MMc - IMc + MtM + cash
 
-`X` is the shocked mark of an expiry; a skew row takes ``-|.|`` of each expiry. `MM` and `IM` are excesses: an account is
-sound where they are not negative. The contingencies are named in `Outcome`.
+`X` is the shocked mark of an expiry; a skew row takes ``-|.|`` of each expiry. `MM` and `IM` are excesses: an account
+is sound where they are not negative. The contingencies are named in `Outcome`.
 
-Source: Derive v2-core, PMRM_2 and PMRMLib_2, and the published vectors of its test suite (both public); formulas restated.
+Source: Derive v2-core, PMRM_2 and PMRMLib_2, and the published vectors of its test suite (both public); formulas
+restated.
 """
 
 from __future__ import annotations

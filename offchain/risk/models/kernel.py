@@ -3,8 +3,8 @@
     value(leg, row) = price of the row (perpetual, future, token), or Black-76 at the row's forward and volatility
     P&L(leg, row)   = quantity * weight * (value - mark)
 
-A row is that of `risk.scenarios.Grid`: a move of prices and of volatility, and a weight below 1 where only a part of the
-P&L counts. A model adds what is not a scenario (`risk.models`).
+A row is that of `risk.scenarios.Grid`: a move of prices and of volatility, and a weight below 1 where only a part of
+the P&L counts. A model adds what is not a scenario (`risk.models`).
 """
 
 from __future__ import annotations
@@ -206,7 +206,8 @@ def pnl(legs: Legs, grid: Grid, scan_range: float, coin: float | None = None, la
 
     Parameters
     ----------
-    coin : index price where contracts settle in the coin (inverse), else None. Then a future or perpetual of `q` units at
+    coin : index price where contracts settle in the coin (inverse), else None. Then a future or perpetual of `q` units
+    at
         mark `F` pays ``q F (1/F - 1/F')`` coins and an option ``V'/S' - V/S``; the result is in coins times the index.
     lapse : days that pass in every row.
     """
