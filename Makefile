@@ -43,7 +43,7 @@ demo: setup ## Replay a crash on a local chain, verify every number, write out/d
 
 test: setup lint ## Lint, then all tests
 	@$(BIN)/python -m pytest -n 2 tests
-	@$(BIN)/ape test -o addopts=-q tests/integration --network $(APE_NETWORK)
+	@$(BIN)/ape test --disable-isolation -o addopts=-q tests/integration --network $(APE_NETWORK)
 
 lint: setup ## ruff, mypy, and the contract checks
 	@$(BIN)/ruff check .
