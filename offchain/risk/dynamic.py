@@ -8,13 +8,13 @@ Losses and margins are logarithmic until `fraction`: a long position loses ``1 -
 - 1``. Everything for day t is known before day t. Quantile convention: order statistic ``ceil(confidence * n)``
 (`offchain.risk.volatility.quantile`).
 
-The long-run share is inside the filter: `z` is measured against the same blend, so coverage stays right while the margin
-moves less. A stressed weight or a buffer on top of a calibrated quantile instead breaches too rarely for its confidence,
-which Kupiec's test rejects on some of the series in docs/backtest.md.
+The long-run share is inside the filter: `z` is measured against the same blend, so coverage stays right while the
+margin moves less. A stressed weight or a buffer on top of a calibrated quantile instead breaches too rarely for its
+confidence, which Kupiec's test rejects on some of the series in docs/backtest.md.
 
 Sources: J. Hull and A. White, J. Risk 1, 1998 (filtered historical simulation); Regulation (EU) 153/2013, Article 28 (a
-buffer of 25 % that can be drawn down, 25 % weight on stressed observations, a floor from long-run volatility); D. Murphy,
-M. Vasios and N. Vause, Bank of England Financial Stability Paper 29, 2014 (peak-to-trough and n-day measures).
+buffer of 25 % that can be drawn down, 25 % weight on stressed observations, a floor from long-run volatility); D.
+Murphy, M. Vasios and N. Vause, Bank of England Financial Stability Paper 29, 2014 (peak-to-trough and n-day measures).
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ DEFAULT = MarginModel()
 def posted(targets: npt.ArrayLike, up: float = math.inf, down: float = math.inf, band: float = 0.0) -> Array:
     """Targets as they would be posted: hysteresis, then slew.
 
-    A posting stays while the target is within `band` of it; else it moves to the target, by at most the fraction `up` or
-    `down` of itself a step.
+    A posting stays while the target is within `band` of it; else it moves to the target, by at most the fraction `up`
+    or `down` of itself a step.
 
     Parameters
     ----------

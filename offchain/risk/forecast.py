@@ -187,7 +187,7 @@ def trailing_mean(values: Array, window: int) -> Array:
     total = np.concatenate([[0.0], np.cumsum(values)])
     to = np.arange(1, len(values) + 1)
     since = np.maximum(to - window, 0)
-    return (total[to] - total[since]) / (to - since)
+    return np.asarray((total[to] - total[since]) / (to - since), dtype=np.float64)
 
 
 def _targets(measure: Array, horizon: int) -> Array:

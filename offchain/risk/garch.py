@@ -1,9 +1,10 @@
 """GARCH(1,1) by maximum likelihood.
 
-    r_t = mu + e_t,   s2_t = omega + alpha * e_{t-1}^2 + beta * s2_{t-1},   log L = -1/2 sum(ln 2 pi + ln s2_t + e_t^2 / s2_t)
+    r_t = mu + e_t,   s2_t = omega + alpha * e_{t-1}^2 + beta * s2_{t-1}
+    log L = -1/2 sum(ln 2 pi + ln s2_t + e_t^2 / s2_t)
 
-Source: T. Bollerslev, J. Econometrics 31, 1986; the gradient is that of G. Fiorentini, G. Calzolari and L. Panattoni, J.
-Applied Econometrics 11, 1996. Variance and its derivatives by the parameters all follow one linear recursion with
+Source: T. Bollerslev, J. Econometrics 31, 1986; the gradient is that of G. Fiorentini, G. Calzolari and L. Panattoni,
+J. Applied Econometrics 11, 1996. Variance and its derivatives by the parameters all follow one linear recursion with
 coefficient `beta`, so each costs one pass of a compiled filter and the gradient is exact. The first variance is the
 backcast of the `arch` package: the mean of the first 75 squares with weights 0.94^k, so that the two can be compared.
 """
