@@ -273,12 +273,13 @@ class Boosted:
     def _features(self, days: Days, base: Array) -> Array:
         logs, r = np.log(days.measure), days.returns
         scale = np.sqrt(base[:-1])
-        rows = [
+        fall = np.asarray(np.minimum(r, 0.0) ** 2, dtype=np.float64)
+        rows: list[Array] = [
             *(trailing_mean(logs, k) for k in (1, 2, 7, 30, 90)),
             r / scale,
             np.abs(r) / scale,
             trailing_mean(r, 7) / scale,
-            trailing_mean(np.minimum(r, 0.0) ** 2, 7) / base[:-1],
+            trailing_mean(fall, 7) / base[:-1],
             logs - np.log(base[:-1]),
         ]
         body = np.stack([np.concatenate([row[:1], row]) for row in rows], axis=1)
