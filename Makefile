@@ -35,7 +35,7 @@ $(VENV)/.ready: pyproject.toml uv.lock
 
 node_modules/.ready: package.json package-lock.json
 	@mkdir -p node_modules
-	@if command -v npm >/dev/null 2>&1; then npm ci --ignore-scripts --no-audit --no-fund --silent && mkdir -p node_modules && touch $@; \
+	@if command -v npm >/dev/null 2>&1; then npm install --no-save --ignore-scripts --no-audit --no-fund --silent && mkdir -p node_modules && touch $@; \
 	else echo "Node.js is not installed: anvil is left out, chains run in process (py-evm, slower)"; fi
 
 demo: setup ## Replay a crash on a local chain, verify every number, write out/demo/report.html
