@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from offchain.commands.compare import compare
+from offchain.commands.margin import margin
 from offchain.commands.options import prices_option
 from offchain.config import BallastError
 
@@ -126,6 +128,9 @@ def verify(rpc: str, deployment: Path, bundles: Path, as_json: bool) -> None:
         click.echo(found.line())
     sys.exit(0 if found.ok else 1)
 
+
+main.add_command(margin)
+main.add_command(compare)
 
 if __name__ == "__main__":
     main()

@@ -164,7 +164,8 @@ def parameters() -> list[tuple[str, str]]:
         ("tails", "-66 % to +500 %, 8, weights .21 to .0277"),
         ("other rows", f"skew linear and absolute, {p.linear_cap:.0%} at most"),
         ("add-ons", f"discounts {p.base_long:g}/{p.base_short:g}, basis {p.basis_add:g} + {p.basis_mult:g} T, "
-                    f"perpetual {p.mm_perp:.1%} + {p.im_perp:.1%}, naked {p.mm_option:.1%} + {p.im_option:.1%}, feeds, peg"),
+                    f"perpetual {p.mm_perp:.1%} + {p.im_perp:.1%}, naked {p.mm_option:.1%} + {p.im_option:.1%}, "
+                    "feeds, peg"),
         ("between underlyings", "none: an account each"),
         ("IM / MM", f"{p.im_factor / p.mm_factor:g} (scenarios)"),
     ]  # fmt: skip
