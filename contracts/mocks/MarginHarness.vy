@@ -97,3 +97,17 @@ def mark(array: uint256[5]) -> int256:
     @return int256 Micro-USD.
     """
     return risk_array._mark(array)
+
+
+@pure
+@external
+def digest(head: uint256, position_hash: bytes32, cost: uint256, vectors: DynArray[uint256, 40]) -> bytes32:
+    """
+    @notice What leaf and checkpoint of a content are hashed from.
+    @param head Its head.
+    @param position_hash The account's position hash.
+    @param cost Its cost word.
+    @param vectors Its scenario vectors.
+    @return bytes32 The digest.
+    """
+    return margin._digest(margin.Content(head=head, cost=cost, vectors=vectors), position_hash)
