@@ -155,7 +155,8 @@ def price(
     ).tolist()
     out = {}
     for key, instrument, forward, iv, values in zip(ids, instruments, forwards, ivs, arrays, strict=True):
-        c_long, c_short = close_out(instrument, forward, values, open_interest.get(key, 0), policy)
+        scan_range = marks[instrument.underlying].scan_range
+        c_long, c_short = close_out(instrument, forward, values, open_interest.get(key, 0), scan_range, policy)
         if instrument.kind.is_dated and instrument.expiry <= timestamp:
             status = EXPIRED
         elif max(map(abs, values)) > DRIFT:

@@ -159,7 +159,12 @@ def risk_arrays(
 
 
 def close_out(
-    instrument: Instrument, forward: int, array: Sequence[int] | Ints, open_interest: int, policy: Policy
+    instrument: Instrument,
+    forward: int,
+    array: Sequence[int] | Ints,
+    open_interest: int,
+    scan_range: int,
+    policy: Policy,
 ) -> tuple[int, int]:
     """Close-out cost of one lot held long and short.
 
@@ -167,15 +172,15 @@ def close_out(
     the whole market's lots of this instrument, so that splitting an account saves nothing. One unit a lot is added for
     the rounding of the risk array. Of an option, ``c_long <= min_s v[s] + 1``: a fully paid long option costs nothing
     to give up, so it is never liquidatable while its account holds `K` and one unit a lot in cash; and `c_short` has
-    the short-option minimum on top, for what lies between the price rows. Two shorts of 0.75 % of the forward cover the
-    worst butterfly between two rows at the starting scan ranges (16 %, 18 %) down to three hours before expiry. The gap
-    between rows is R/4: at a scan range of 24 % and more, or in the last two hours, part of it is left uncovered.
+    the short-option minimum on top, for what lies between the price rows. Rows are R/4 apart, so a butterfly of width
+    R/8 in the middle between two of them loses at most R/8 of the forward unseen, against two short options: the minimum
+    is the policy's, but at least R/16 of the forward.
 
     Parameters
     ----------
     instrument : not a token: policy version 1 holds no haircut.
     forward : micro-USD per unit. array : its risk array. open_interest : lots held long in it by all accounts.
-    policy : shocks, depth and lots per unit.
+    scan_range : of the underlying, 1e-6. policy : shocks, depth and lots per unit.
 
     Returns
     -------
@@ -197,7 +202,8 @@ def close_out(
     long_cost = short_cost = cost
     if instrument.kind.is_option:
         long_cost = min(cost, max(min(int(v) for v in array), 0))
-        short_cost = ceil_div(int(forward) * (rate + shocks.short_option_minimum * listed.depth), scale * listed.depth)
+        minimum = max(shocks.short_option_minimum, ceil_div(scan_range, 16))
+        short_cost = ceil_div(int(forward) * (rate + minimum * listed.depth), scale * listed.depth)
     if short_cost + 1 >= 2**32:
         raise ValueError(
             f"close-out {short_cost} of {instrument.symbol()} does not fit 32 bits: list it with smaller lots"
@@ -238,7 +244,8 @@ def build_leaves(
     for each, forward, iv, array, most in zip(instruments, forwards, ivs, arrays.tolist(), largest, strict=True):
         if each.id in leaves:
             raise ValueError(f"{each.symbol()} is given twice")
-        c_long, c_short = close_out(each, int(forward), array, (open_interest or {}).get(each.id, 0), policy)
+        held = (open_interest or {}).get(each.id, 0)
+        c_long, c_short = close_out(each, int(forward), array, held, scan_range[each.underlying], policy)
         if each.kind.is_dated and each.expiry <= timestamp:
             status = Status.EXPIRED
         elif each.id in close_only or most > DRIFT_VALUE:
