@@ -10,9 +10,12 @@ from typing import Any
 
 import click
 
+from offchain.commands.backtest import backtest
+from offchain.commands.calibrate import calibrate
 from offchain.commands.compare import compare
 from offchain.commands.margin import margin
 from offchain.commands.options import prices_option
+from offchain.commands.stress import stress
 from offchain.config import BallastError
 
 
@@ -131,6 +134,9 @@ def verify(rpc: str, deployment: Path, bundles: Path, as_json: bool) -> None:
 
 main.add_command(margin)
 main.add_command(compare)
+main.add_command(backtest)
+main.add_command(calibrate)
+main.add_command(stress)
 
 if __name__ == "__main__":
     main()

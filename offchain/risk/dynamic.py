@@ -26,6 +26,7 @@ from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from offchain.risk.forecast import Days, Ewma, Forecaster, HarRv
 from offchain.risk.volatility import quantile
@@ -72,7 +73,7 @@ class MarginModel:
     floor : whether the margin is at least that of the long-run volatility (Article 28(1)(c)).
     confidence : of a margin. period : margin period of risk, days.
     overlapping : whether a period of several days takes the quantile of overlapping sums of `z`, instead of
-    sqrt(period).
+    sqrt(period). normal : whether the quantile is the normal one instead (RiskMetrics).
     """
 
     name: str = "HAR-RV, half long-run"
@@ -86,6 +87,7 @@ class MarginModel:
     confidence: float = 0.99
     period: int = 1
     overlapping: bool = False
+    normal: bool = False
 
     def __post_init__(self) -> None:
         for name in ("long_run", "stress_weight"):
@@ -132,6 +134,8 @@ class MarginModel:
         return np.maximum(base, 0.0)
 
     def _quantiles(self, z: Array, first: int) -> Array:
+        if self.normal:
+            return np.full(len(z) - first + 1, float(ndtri(self.confidence)) * math.sqrt(self.period))
         if self.period == 1 or not self.overlapping:
             return rolling_quantile(z, self.confidence, self.window, first) * math.sqrt(self.period)
         total = np.concatenate([[0.0], np.cumsum(z)])
