@@ -1,59 +1,18 @@
-"""The ledger: accounts, custody, positions, engines, the lock."""
+"""The ledger: accounts, custody, cash and positions."""
 
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
-from desk import BTC, BTC_FUTURE, BTC_PERP, ETH_PERP, MICRO, START, Desk, content, option, reason, standalone
-from eth_account.signers.local import LocalAccount
+from desk import BTC, BTC_FUTURE, BTC_PERP, ETH_PERP, MICRO, START, content, option, reason, standalone
+from ledger_bench import Bench
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import ZERO, Contract, RevmChain
+from offchain.chain.backends import ZERO, RevmChain
 from offchain.instruments import Instrument, Kind
-from offchain.oracle.book import Book
 
 LIMIT = 2**32
-
-
-class Bench:
-    """A ledger with an engine that does whatever it is told."""
-
-    def __init__(self, token: str = "SettlementToken", *token_args: Any) -> None:
-        self.chain = RevmChain(timestamp=START)
-        self.keys = self.chain.accounts
-        self.token = self.chain.deploy(artifact(f"mocks/{token}"), *token_args, sender=self.keys[0])
-        self.ledger = self.chain.deploy(artifact("Ledger"), self.token, sender=self.keys[0])
-        self.engine = self.chain.deploy(artifact("mocks/LedgerEngine"), sender=self.keys[0])
-        self.engine.send.bind(self.ledger.address, sender=self.keys[0])
-        self.ledger.send.set_engines([self.engine.address], sender=self.keys[0])
-
-    def do(self, name: str, *args: Any) -> Any:
-        return getattr(self.engine.send, name)(*args, sender=self.keys[0])
-
-    def open(self, owner: LocalAccount | None = None) -> int:
-        owner = owner or self.keys[1]
-        receipt = self.ledger.send.open_account(owner.address, sender=owner)
-        return int(receipt.events[0].args["account"])
-
-    def pay(self, account: int, amount: int, payer: LocalAccount | None = None) -> Any:
-        payer = payer or self.keys[1]
-        self.token.send.mint(payer.address, amount, sender=payer)
-        self.token.send.approve(self.ledger.address, amount, sender=payer)
-        return self.do("deposit", account, payer.address, amount)
-
-    def account(self, account: int) -> Any:
-        return self.ledger.call.account(account)
-
-    def cash(self, account: int) -> int:
-        return int(self.account(account)[2])
-
-    @property
-    def book(self) -> Book:
-        book = Book.replay(self.chain.events([self.ledger], 0, self.chain.block_number))
-        book.check()
-        return book
 
 
 @pytest.fixture
@@ -387,82 +346,3 @@ class _Blank(dict):
 
     def __missing__(self, key: int) -> _Blank._Leaf:
         return self._Leaf()
-
-
-# Engines and the lock
-
-
-def test_only_engines__write(bench: Bench) -> None:
-    account, stranger = bench.open(), bench.keys[1]
-    calls: list[tuple[str, tuple[Any, ...]]] = [
-        ("enter", ()),
-        ("leave", ()),
-        ("deposit", (account, stranger.address, 1)),
-        ("withdraw", (account, stranger.address, 1)),
-        ("move_cash", (1, account, 1, 1)),
-        ("move_position", (1, account, BTC_PERP, 1, 0, 1)),
-        ("set_checkpoint", (account, b"\x01" * 32)),
-    ]
-    for name, args in calls:
-        assert reason(getattr(bench.ledger.send, name), *args, sender=stranger) == "ledger: only engines"
-
-
-def test_an_engine_that_did_not_enter__cannot_write() -> None:
-    chain, _, ledger = standalone("SettlementToken")
-    engine = chain.accounts[0]
-    account = int(ledger.send.open_account(engine.address, sender=engine).events[0].args["account"])
-    calls: list[tuple[str, tuple[Any, ...]]] = [
-        ("leave", ()),
-        ("deposit", (account, engine.address, 1)),
-        ("withdraw", (account, engine.address, 1)),
-        ("move_cash", (1, account, 1, 1)),
-        ("move_position", (1, account, BTC_PERP, 1, 0, 1)),
-        ("set_checkpoint", (account, b"\x01" * 32)),
-    ]
-    for name, args in calls:
-        assert reason(getattr(ledger.send, name), *args, sender=engine) == "ledger: not entered"
-
-
-def test_enter__twice__reverts(bench: Bench) -> None:
-    assert reason(bench.do, "enter_twice") == "ledger: locked"
-    assert reason(bench.do, "leave") == "ledger: not entered"
-
-
-@pytest.mark.parametrize("direction", ["deposit", "withdraw"])
-def test_token_that_calls_back__finds_every_engine_closed(direction: str) -> None:
-    """Reentrancy across contracts: from within a transfer no engine acts, and no account changes hands."""
-    desk = Desk.open()
-    chain, keys = desk.chain, desk.keys
-    money = chain.deploy(artifact("mocks/CallbackToken"), sender=keys[0])
-    ledger = chain.deploy(artifact("Ledger"), money, sender=keys[0])
-    oracle, registry = desk.system.oracle, desk.system.registry
-    house = chain.deploy(artifact("ClearingHouse"), ledger, oracle, registry, sender=keys[0])
-    liquidator = chain.deploy(artifact("Liquidator"), ledger, oracle, sender=keys[0])
-    ledger.send.set_engines([house.address, liquidator.address], sender=keys[0])
-    # The token itself owns an account, so that nothing but the lock stands in its way.
-    mine = int(ledger.send.open_account(money.address, sender=keys[1]).events[0].args["account"])
-    yours = int(ledger.send.open_account(keys[1].address, sender=keys[1]).events[0].args["account"])
-    for holder in (keys[1].address, money.address):
-        money.send.mint(holder, 1_000, sender=keys[1])
-    for account in (mine, yours):
-        house.send.deposit(account, 400, sender=keys[1])
-    nothing = (0, 0, [], [])
-
-    def act() -> Any:
-        if direction == "deposit":
-            return house.send.deposit(yours, 5, sender=keys[1])
-        return house.send.withdraw(yours, 5, keys[1].address, nothing, sender=keys[1])
-
-    def hooked(contract: Contract, name: str, *args: Any) -> str:
-        money.send.hook(contract.address, contract.function(name).encode(args), sender=keys[0])
-        return reason(act)
-
-    assert hooked(house, "deposit", mine, 5) == "ledger: locked"
-    assert hooked(house, "withdraw", mine, 5, money.address, nothing) == "ledger: locked"
-    assert hooked(house, "check_full", mine, [], [], []) == "ledger: locked"
-    assert hooked(liquidator, "liquidate", yours, mine, [], [], [], nothing, nothing) == "ledger: locked"
-    assert hooked(ledger, "transfer_account", mine, keys[5].address) == "ledger: locked"
-    assert hooked(ledger, "withdraw", yours, money.address, 5) == "ledger: only engines"
-    money.send.hook(ZERO, b"", sender=keys[0])
-    act()
-    assert ledger.call.tokens_held() == (805 if direction == "deposit" else 795)
