@@ -275,6 +275,7 @@ class RevmChain(Chain):
     def transact(self, sender: Signer, to: str | None, data: bytes, gas: int | None = None, label: str = "") -> Receipt:
         number, timestamp = self._number + 1, self._time + 1 if self._next is None else self._next
         self._enter_block(number, timestamp)
+        self.evm.reset_transient_storage()
         created = ""
         mark = self.evm.snapshot()
         try:

@@ -173,8 +173,8 @@ def close_out(
     the rounding of the risk array. Of an option, ``c_long <= min_s v[s] + 1``: a fully paid long option costs nothing
     to give up, so it is never liquidatable while its account holds `K` and one unit a lot in cash; and `c_short` has
     the short-option minimum on top, for what lies between the price rows. Rows are R/4 apart, so a butterfly of width
-    R/8 in the middle between two of them loses at most R/8 of the forward unseen, against two short options: the minimum
-    is the policy's, but at least R/16 of the forward.
+    R/8 in the middle between two of them loses at most R/8 of the forward unseen, against two short options: so the
+    minimum is the policy's, but at least R/16 of the forward.
 
     Parameters
     ----------
