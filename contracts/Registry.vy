@@ -1,14 +1,16 @@
 # pragma version 0.4.3
+# pragma optimize codesize
 """
 @title Registry
 @license GNU Affero General Public License v3.0 only
-@notice What may be traded and under which policy: instruments, underlyings, margin parameters, scenario rows and shocks.
-        A policy changes as a whole, in one transaction, behind a timelock.
+@notice What may be traded and under which policy: instruments, underlyings, margin parameters, scenario rows, shocks, limits,
+        feeds, tokens; and who may pause, and who may challenge. What moves risk changes behind a timelock.
 @dev Words and bits are those of docs/protocol.md, *Policy*. The policy in force is kept as the code of a contract
-     (`policy_code`), so that a reader takes the words that it needs and one pointer changes all.
+     (`policy_code`), so that a reader takes the words that it needs and one pointer changes all; the feeds are kept likewise.
 @custom:security Needs EIP-5656 (cancun).
-@custom:kill Nothing here can be stopped. A proposal can be cancelled before it is enacted; the policy in force stays until
-             another is. Without an owner's action instruments and policy stay as they are.
+@custom:kill The guardian can pause opening risk, depositing collateral tokens and opening accounts, and make instruments
+             close-only; only the owner lifts a pause. Nothing else can be stopped: deposits, cures, liquidation and exits ask
+             nothing here that can be paused.
 """
 
 
@@ -18,7 +20,14 @@ from snekmate.auth import ownable_2step
 from interfaces import IRegistry
 from lib import code_storage
 from lib import constants
+from lib import feed_table
 from lib import instrument as ids
+from lib import kept_policy
+from lib import listing
+from lib import pauses
+from lib import policies
+from lib import timelock
+from lib import token_table
 
 
 implements: IRegistry
@@ -26,6 +35,10 @@ implements: IRegistry
 
 initializes: ownable
 initializes: ownable_2step[ownable := ownable]
+initializes: timelock
+initializes: feed_table
+initializes: token_table
+initializes: pauses[ownable := ownable]
 
 
 exports: (
@@ -33,32 +46,25 @@ exports: (
     ownable_2step.pending_owner,
     ownable_2step.transfer_ownership,
     ownable_2step.accept_ownership,
+    timelock.delay,
+    feed_table.feed,
+    token_table.token,
+    pauses.guardian,
+    pauses.paused,
+    pauses.pause,
+    pauses.unpause,
+    pauses.set_guardian,
 )
 
 
-# @dev Where the words of a kept policy stand, bytes: its hash, then its encoding, which is an offset, the tuple (version,
-#      margin, 40 rows, 16 shocks, an offset), the count of underlyings and the underlyings.
-HASH_AT: constant(uint256) = code_storage.DATA_AT
-MARGIN_AT: constant(uint256) = HASH_AT + 96
-COUNT_AT: constant(uint256) = HASH_AT + 1952
-UNDERLYINGS_AT: constant(uint256) = HASH_AT + 1984
 MAX_LISTINGS: constant(uint256) = 128
-MAX_DELAY: constant(uint256) = 30 * 86400
 
 
-# @dev First kind with a strike: calls and puts have one, perpetuals and futures none.
-CALL: constant(uint256) = 3
-
-
-# @dev 1 in units of 1e-6.
-ONE_E6: constant(uint256) = 1_000_000
-
-
-MASK_48: constant(uint256) = 2**48 - 1
-
-
-# @dev How long a proposal waits, seconds.
-delay: public(immutable(uint256))
+# @dev What a proposal is about: with a key (underlying, instrument or zero) it makes the subject.
+ABOUT_POLICY: constant(uint256) = 1
+ABOUT_FEED: constant(uint256) = 2
+ABOUT_TOKEN: constant(uint256) = 3
+ABOUT_CHALLENGER: constant(uint256) = 4
 
 
 # @dev The contract that keeps the policy in force as its code: a zero byte, the policy's hash, `abi_encode(policy)`.
@@ -66,33 +72,68 @@ delay: public(immutable(uint256))
 policy_code: public(address)
 
 
-# @dev Hash of the policy before, and when the one in force was enacted, seconds.
-_previous: bytes32
+# @dev The contracts that keep the policy proposed last and the one before; how many were enacted, and when the last, seconds.
+_proposed_code: address
+_previous_code: address
+_serial: uint256
 _enacted_at: uint256
 
 
-# @dev Hash of the proposal and when it can be enacted, seconds; zero without one.
-_proposed: bytes32
-_ready_at: uint256
-
-
-# @dev Whether an instrument may be traded.
+# @dev Whether an instrument may be traded, and when it became close-only, seconds; zero if it is not.
 is_listed: public(HashMap[uint256, bool])
+delisted_at: public(HashMap[uint256, uint256])
+
+
+# @dev Who may halt the oracle and slash members.
+challenger: public(address)
 
 
 @deploy
-def __init__(delay_: uint256, policy: IRegistry.Policy):
+def __init__(
+    delay_: uint256,
+    policy: IRegistry.Policy,
+    guardian_: address,
+    feeds_: DynArray[IRegistry.Feed, constants.MAX_LISTED],
+    tokens_: DynArray[IRegistry.Token, constants.MAX_LISTED],
+):
     """
-    @notice The deployer becomes the owner; `policy` is in force at once.
-    @param delay_ How long later policies wait, seconds.
+    @notice The deployer becomes the owner; what is given here is in force at once, what comes later waits.
+    @param delay_ How long what moves risk waits, seconds.
     @param policy The first policy.
+    @param guardian_ Who may pause and delist; zero for nobody but the owner.
+    @param feeds_ The first feeds.
+    @param tokens_ The first collateral tokens.
     """
     ownable.__init__()
     ownable_2step.__init__()
-    assert delay_ != 0 and delay_ <= MAX_DELAY, "registry: delay out of range"
-    delay = delay_
-    self._check(policy)
-    self._enact(policy)
+    timelock.__init__(delay_)
+    proposed: bytes32 = self._keep(policy)
+    log IRegistry.PolicyProposed(policy_hash=proposed, ready_at=block.timestamp, encoded=abi_encode(policy))
+    self._enact()
+    pauses.guardian = guardian_
+    for each: IRegistry.Feed in feeds_:
+        self._check_feed(each)
+        feed_table._set(each, kept_policy._underlyings_of(self.policy_code))
+    for each: IRegistry.Token in tokens_:
+        self._list_token(each)
+
+
+# Guardian or owner
+
+
+@external
+def delist(instruments: DynArray[uint256, MAX_LISTINGS]):
+    """
+    @notice Make instruments close-only at once.
+    @dev The owner can take it back while the timelock's delay runs; then it is final, and they can be settled.
+    @param instruments Instrument ids.
+    """
+    pauses._check_guardian()
+    for instrument: uint256 in instruments:
+        assert self.is_listed[instrument], "registry: instrument not listed"
+        assert self.delisted_at[instrument] == 0, "registry: instrument already delisted"
+        self.delisted_at[instrument] = block.timestamp
+    log IRegistry.InstrumentsDelisted(instruments=instruments)
 
 
 # Owner
@@ -106,62 +147,140 @@ def list_instruments(instruments: DynArray[uint256, MAX_LISTINGS]):
     @param instruments Instrument ids.
     """
     ownable._check_owner()
-    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings_of(self.policy_code)
+    underlyings: DynArray[uint256, constants.MAX_LISTED] = kept_policy._underlyings_of(self.policy_code)
     last: uint256 = 0
     for instrument: uint256 in instruments:
         assert instrument > last, "registry: instruments not ascending"
         last = instrument
         assert not self.is_listed[instrument], "registry: instrument already listed"
-        self._check_instrument(instrument, underlyings)
+        listing._check(instrument, underlyings, False)
         self.is_listed[instrument] = True
     log IRegistry.InstrumentsListed(instruments=instruments)
 
 
 @external
+def relist(instruments: DynArray[uint256, MAX_LISTINGS]):
+    """
+    @notice Take a delisting back, before it is final.
+    @param instruments Instrument ids.
+    """
+    ownable._check_owner()
+    for instrument: uint256 in instruments:
+        since: uint256 = self.delisted_at[instrument]
+        assert since != 0, "registry: instrument not delisted"
+        assert block.timestamp < since + timelock.delay, "registry: delisting is final"
+        self.delisted_at[instrument] = 0
+    log IRegistry.InstrumentsRelisted(instruments=instruments)
+
+
+# Owner, behind the timelock
+
+
+@external
+def cancel(kind: uint256, key: uint256):
+    """
+    @notice Withdraw a proposal.
+    @param kind What it is about: 1 policy, 2 feed, 3 token, 4 challenger.
+    @param key Underlying of a feed, instrument of a token, else zero.
+    """
+    ownable._check_owner()
+    content: bytes32 = timelock._cancel(self._subject(kind, key))
+    log IRegistry.Cancelled(kind=kind, key=key, content=content)
+
+
+@external
 def propose_policy(policy: IRegistry.Policy):
     """
-    @notice Begin the timelock of a policy. It takes the place of any other proposal.
+    @notice Begin the timelock of a policy. It takes the place of any other proposed policy.
     @dev Everything is checked here; as only one proposal exists and only its enactment changes the policy, what holds now
          holds when it is enacted.
     @param policy The whole policy.
     """
     ownable._check_owner()
-    self._check(policy)
-    self._check_succession(policy)
-    encoded: Bytes[2112] = abi_encode(policy)
-    proposed: bytes32 = keccak256(encoded)
-    ready_at: uint256 = block.timestamp + delay
-    self._proposed = proposed
-    self._ready_at = ready_at
-    log IRegistry.PolicyProposed(policy_hash=proposed, ready_at=ready_at, encoded=encoded)
+    proposed: bytes32 = self._keep(policy)
+    policies._check_succession(policy, kept_policy._underlyings_of(self.policy_code))
+    ready_at: uint256 = timelock._propose(self._subject(ABOUT_POLICY, 0), proposed)
+    log IRegistry.PolicyProposed(policy_hash=proposed, ready_at=ready_at, encoded=abi_encode(policy))
 
 
 @external
-def cancel_policy():
-    """
-    @notice Withdraw the proposal.
-    """
-    ownable._check_owner()
-    proposed: bytes32 = self._proposed
-    assert proposed != empty(bytes32), "registry: no policy proposed"
-    self._proposed = empty(bytes32)
-    self._ready_at = 0
-    log IRegistry.PolicyCancelled(policy_hash=proposed)
-
-
-@external
-def enact_policy(policy: IRegistry.Policy):
+def enact_policy(policy_hash: bytes32):
     """
     @notice Put the proposed policy in force, once its delay is over.
-    @param policy The policy that was proposed.
+    @param policy_hash Hash of the policy that was proposed.
     """
     ownable._check_owner()
-    assert self._proposed != empty(bytes32), "registry: no policy proposed"
-    assert keccak256(abi_encode(policy)) == self._proposed, "registry: not the proposed policy"
-    assert block.timestamp >= self._ready_at, "registry: too early"
-    self._proposed = empty(bytes32)
-    self._ready_at = 0
-    self._enact(policy)
+    timelock._enact(self._subject(ABOUT_POLICY, 0), policy_hash)
+    self._enact()
+
+
+@external
+def propose_feed(feed: IRegistry.Feed):
+    """
+    @notice Begin the timelock of an underlying's feed.
+    @param feed The feed; without a source the underlying will have none.
+    """
+    ownable._check_owner()
+    self._check_feed(feed)
+    self._propose(ABOUT_FEED, feed.underlying, abi_encode(feed))
+
+
+@external
+def enact_feed(feed: IRegistry.Feed):
+    """
+    @notice Give an underlying the proposed feed, once its delay is over.
+    @dev It must be usable and agree with the old one. One that lies is removed first, and another put in its place.
+    @param feed The feed that was proposed.
+    """
+    ownable._check_owner()
+    timelock._enact(self._subject(ABOUT_FEED, feed.underlying), keccak256(abi_encode(feed)))
+    if feed.source != empty(address):
+        limit: uint256 = kept_policy._word(self.policy_code, kept_policy.SHOCKS_AT + 32 * policies.DISPUTE_AT)
+        feed_table._check_agreement(feed, limit)
+    feed_table._set(feed, kept_policy._underlyings_of(self.policy_code))
+
+
+@external
+def propose_token(token: IRegistry.Token):
+    """
+    @notice Begin the timelock of a collateral token.
+    @param token The token.
+    """
+    ownable._check_owner()
+    self._propose(ABOUT_TOKEN, token.instrument, abi_encode(token))
+
+
+@external
+def enact_token(token: IRegistry.Token):
+    """
+    @notice List the proposed collateral token, once its delay is over.
+    @param token The token that was proposed.
+    """
+    ownable._check_owner()
+    timelock._enact(self._subject(ABOUT_TOKEN, token.instrument), keccak256(abi_encode(token)))
+    self._list_token(token)
+
+
+@external
+def propose_challenger(challenger: address):
+    """
+    @notice Begin the timelock of the challenger: who may halt the oracle and slash members.
+    @param challenger The challenger.
+    """
+    ownable._check_owner()
+    self._propose(ABOUT_CHALLENGER, 0, abi_encode(challenger))
+
+
+@external
+def enact_challenger(challenger: address):
+    """
+    @notice Give the role to the proposed challenger, once its delay is over.
+    @param challenger The challenger that was proposed.
+    """
+    ownable._check_owner()
+    timelock._enact(self._subject(ABOUT_CHALLENGER, 0), keccak256(abi_encode(challenger)))
+    self.challenger = challenger
+    log IRegistry.ChallengerSet(challenger=challenger)
 
 
 # Views
@@ -169,15 +288,41 @@ def enact_policy(policy: IRegistry.Policy):
 
 @view
 @external
-def policy_view() -> (bytes32, uint256, DynArray[uint256, constants.MAX_UNDERLYINGS]):
+def terms(policy_hash: bytes32) -> IRegistry.Terms:
     """
-    @notice What the oracle needs of the policy in force.
-    @return (bytes32, uint256, DynArray) Its hash, the word of margin parameters, the words of the underlyings, ascending.
+    @notice What posting an epoch under a policy needs.
+    @dev The policy before the one in force counts for another `delay`, so that an epoch that was computed before the change
+         is not lost. Who posts must see to it that the serial never falls.
+    @param policy_hash The policy.
+    @return Terms See there.
     """
     where: address = self.policy_code
-    policy_hash: bytes32 = extract32(slice(where.code, HASH_AT, 32), 0)
-    margin: uint256 = self._word(where, MARGIN_AT)
-    return policy_hash, margin, self._underlyings_of(where)
+    serial: uint256 = self._serial
+    if kept_policy._hash_of(where) != policy_hash:
+        assert block.timestamp < self._enacted_at + timelock.delay and serial > 1, "registry: policy is not in force"
+        where = self._previous_code
+        serial -= 1
+        assert kept_policy._hash_of(where) == policy_hash, "registry: policy is not in force"
+    return IRegistry.Terms(
+        serial=serial,
+        margin=kept_policy._word(where, kept_policy.MARGIN_AT),
+        jump=kept_policy._word(where, kept_policy.SHOCKS_AT + 32 * policies.JUMP_AT),
+        dispute=kept_policy._word(where, kept_policy.SHOCKS_AT + 32 * policies.DISPUTE_AT),
+        underlyings=kept_policy._underlyings_of(where),
+        feeds=feed_table._feed_words(),
+    )
+
+
+@view
+@external
+def shock(index: uint256) -> uint256:
+    """
+    @notice One of the shocks and limits of the policy in force.
+    @param index 0 to 15 (docs/protocol.md, *Policy*).
+    @return uint256 1e-6, or slots.
+    """
+    assert index < 16, "registry: no such shock"
+    return kept_policy._word(self.policy_code, kept_policy.SHOCKS_AT + 32 * index)
 
 
 @view
@@ -187,7 +332,7 @@ def policy_hash() -> bytes32:
     @notice Hash of the policy in force.
     @return bytes32 `keccak256(abi_encode(policy))`.
     """
-    return extract32(slice(self.policy_code.code, HASH_AT, 32), 0)
+    return kept_policy._hash_of(self.policy_code)
 
 
 @view
@@ -198,246 +343,107 @@ def underlying(underlying: uint256) -> uint256:
     @param underlying Its number.
     @return uint256 The word.
     """
-    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings_of(self.policy_code)
-    for word: uint256 in underlyings:
-        if word >> 240 == underlying:
-            return word
-    raise "registry: underlying is not listed"
+    return kept_policy._underlying(self.policy_code, underlying)
 
 
 @view
 @external
-def previous_policy() -> (bytes32, uint256):
+def delisted(instrument: uint256) -> bool:
     """
-    @notice The policy before the one in force.
-    @return (bytes32, uint256) Its hash, zero for none, and when it was replaced, seconds.
+    @notice Whether an instrument is close-only for ever or until the owner relists it.
+    @param instrument Its id.
+    @return bool Whether it is.
     """
-    return self._previous, self._enacted_at
+    return self.delisted_at[instrument] != 0
 
 
 @view
 @external
-def proposed_policy() -> (bytes32, uint256):
+def proposal(kind: uint256, key: uint256) -> (bytes32, uint256):
     """
-    @notice The proposal.
-    @return (bytes32, uint256) Its hash and when it can be enacted, seconds; zeros without one.
+    @notice A proposal.
+    @param kind What it is about: 1 policy, 2 feed, 3 token, 4 challenger.
+    @param key Underlying of a feed, instrument of a token, else zero.
+    @return (bytes32, uint256) Hash of its content and when it can be enacted, seconds; zeros without one.
     """
-    return self._proposed, self._ready_at
+    found: timelock.Proposal = timelock._proposal(self._subject(kind, key))
+    return found.content, found.ready_at
 
 
 # Internal
 
 
+@pure
 @internal
-def _enact(policy: IRegistry.Policy):
+def _subject(kind: uint256, key: uint256) -> bytes32:
+    """
+    @param kind What it is about.
+    @param key Which of them.
+    @return bytes32 The subject.
+    """
+    return keccak256(abi_encode(kind, key))
+
+
+@internal
+def _propose(kind: uint256, key: uint256, encoded: Bytes[160]):
+    """
+    @param kind What it is about.
+    @param key Which of them.
+    @param encoded What will be done.
+    """
+    content: bytes32 = keccak256(encoded)
+    ready_at: uint256 = timelock._propose(self._subject(kind, key), content)
+    log IRegistry.Proposed(kind=kind, key=key, content=content, ready_at=ready_at, encoded=encoded)
+
+
+@internal
+def _keep(policy: IRegistry.Policy) -> bytes32:
+    """
+    @dev Check a policy and keep it until it is enacted.
+    @param policy The policy.
+    @return bytes32 Its hash.
+    """
+    policies._check(policy)
+    encoded: Bytes[2496] = abi_encode(policy)
+    made: bytes32 = keccak256(encoded)
+    self._proposed_code = code_storage._store(concat(made, encoded))
+    return made
+
+
+@internal
+def _enact():
     """
     @dev One pointer moves: no reader sees a part of a policy.
-    @param policy A policy that was checked.
     """
-    encoded: Bytes[2112] = abi_encode(policy)
+    where: address = self._proposed_code
+    before: address = self.policy_code
     previous: bytes32 = empty(bytes32)
-    if self.policy_code != empty(address):
-        previous = extract32(slice(self.policy_code.code, HASH_AT, 32), 0)
-    enacted: bytes32 = keccak256(encoded)
-    where: address = code_storage._store(concat(enacted, encoded))
-    self._previous = previous
+    if before != empty(address):
+        previous = kept_policy._hash_of(before)
+    self._previous_code = before
     self._enacted_at = block.timestamp
+    self._serial += 1
     self.policy_code = where
-    log IRegistry.PolicyEnacted(policy_hash=enacted, previous=previous, encoded=encoded)
+    log IRegistry.PolicyEnacted(policy_hash=kept_policy._hash_of(where), previous=previous)
 
 
 @view
 @internal
-def _word(where: address, at: uint256) -> uint256:
+def _check_feed(feed: IRegistry.Feed):
     """
-    @param where The policy's contract.
-    @param at Byte of its code at which the word begins.
-    @return uint256 The word.
+    @param feed A feed: of a listed underlying, with parameters in their bounds.
     """
-    return convert(extract32(slice(where.code, at, 32), 0), uint256)
+    kept_policy._underlying(self.policy_code, feed.underlying)
+    feed_table._check(feed)
 
 
-@view
 @internal
-def _underlyings_of(where: address) -> DynArray[uint256, constants.MAX_UNDERLYINGS]:
+def _list_token(token: IRegistry.Token):
     """
-    @param where A policy's contract.
-    @return DynArray The words of its underlyings, ascending.
+    @param token A collateral token.
     """
-    found: DynArray[uint256, constants.MAX_UNDERLYINGS] = []
-    for i: uint256 in range(self._word(where, COUNT_AT), bound=constants.MAX_UNDERLYINGS):
-        found.append(self._word(where, UNDERLYINGS_AT + 32 * i))
-    return found
-
-
-@view
-@internal
-def _check_instrument(instrument: uint256, underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS]):
-    """
-    @dev Refuses an id with fields that its kind does not have. Tokens cannot be listed: no contract holds them yet.
-    @param instrument Its id.
-    @param underlyings The underlyings in force.
-    """
-    assert instrument >> 104 == 0, "registry: not an instrument"
-    listed: bool = False
-    for word: uint256 in underlyings:
-        if word >> 240 == ids._underlying(instrument):
-            listed = True
-    assert listed, "registry: underlying is not listed"
-    kind: uint256 = ids._kind(instrument)
-    expiry: uint256 = ids._expiry(instrument)
-    strike: uint256 = (instrument >> 8) & MASK_48
-    assert kind >= constants.PERPETUAL and kind <= constants.PUT, "registry: kind cannot be listed"
-    assert (strike != 0) == (kind >= CALL), "registry: strike does not fit the kind"
-    if kind == constants.PERPETUAL:
-        assert expiry == 0, "registry: expiry does not fit the kind"
-    else:
-        assert expiry > block.timestamp, "registry: expiry is not in the future"
-
-
-@view
-@internal
-def _check_succession(policy: IRegistry.Policy):
-    """
-    @dev Positions may exist in every underlying of the policy in force: each must stay, and a lot must stay what it is.
-    @param policy The next policy.
-    """
-    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = self._underlyings_of(self.policy_code)
-    for old: uint256 in underlyings:
-        stays: bool = False
-        for new: uint256 in policy.underlyings:
-            if new >> 240 == old >> 240:
-                stays = True
-                assert new >> 208 == old >> 208, "registry: lot size changed"
-        assert stays, "registry: underlying removed"
-
-
-@pure
-@internal
-def _check(policy: IRegistry.Policy):
-    """
-    @notice Every parameter within its bounds.
-    @param policy The policy.
-    """
-    assert policy.version == 1, "registry: unknown policy version"
-    self._check_margin(policy.margin)
-    for i: uint256 in range(40):
-        self._check_row(i, policy.rows[i])
-    self._check_shocks(policy.shocks)
-    self._check_underlyings(policy.underlyings)
-
-
-@pure
-@internal
-def _check_margin(margin: uint256):
-    """
-    @dev Bounds keep the rule meaningful: a credit of at most 30 %, IM above MM, money within magnitudes that no
-         arithmetic downstream can overflow.
-    @param margin The word of margin parameters.
-    """
-    assert margin & constants.MASK_16 <= 3_000, "registry: kappa out of range"
-    im_factor: uint256 = (margin >> 16) & constants.MASK_16
-    assert im_factor > constants.ONE and im_factor <= 5 * constants.ONE, "registry: im_factor out of range"
-    reserve: uint256 = (margin >> 32) & MASK_48
-    assert reserve != 0 and reserve <= 10_000 * ONE_E6, "registry: keeper reserve out of range"
-    least: uint256 = (margin >> 80) & constants.MASK_16
-    most: uint256 = (margin >> 96) & constants.MASK_16
-    assert least <= most and most <= constants.ONE, "registry: penalty out of range"
-    ramp: uint256 = (margin >> 112) & constants.MASK_32
-    assert ramp != 0 and ramp <= 7 * 86400, "registry: penalty time out of range"
-    assert (margin >> 144) & constants.MASK_16 <= constants.ONE, "registry: liquidator share out of range"
-    assert (margin >> 160) & MASK_48 <= 1_000_000 * ONE_E6, "registry: dust size out of range"
-    assert (margin >> 208) & constants.MASK_16 <= 100, "registry: trade fee out of range"
-    band: uint256 = (margin >> 224) & constants.MASK_16
-    assert band != 0 and band <= 5_000, "registry: price band out of range"
-    assert margin >> 240 == 0, "registry: margin bits not zero"
-
-
-@pure
-@internal
-def _check_row(index: uint256, row: uint256):
-    """
-    @dev The kinds of rows are where docs/protocol.md puts them: fallback and auditors read rows by number. A scan move is at
-         most one scan range, which is below 100 %, and a tail above -100 %, so every scenario price is positive.
-    @param index The row's number.
-    @param row The row.
-    """
-    kind: uint256 = row & constants.MASK_8
-    volatility: uint256 = (row >> 8) & constants.MASK_8
-    move: int256 = convert((row >> 16) & constants.MASK_64, int256)
-    if move >= 2**63:
-        move -= 2**64
-    weight: uint256 = (row >> 80) & constants.MASK_64
-    one: int256 = convert(ONE_E6, int256)
-    assert row >> 144 == 0, "registry: row bits not zero"
-    if index < 27:
-        assert kind == 0, "registry: row of the wrong kind"
-        assert volatility <= 2, "registry: row volatility unknown"
-        assert move >= -one and move <= one, "registry: row move out of range"
-    elif index < 34:
-        assert kind == 1, "registry: row of the wrong kind"
-        assert volatility == 1, "registry: tail volatility is not up"
-        assert move > -one and move <= 10 * one and move != 0, "registry: row move out of range"
-    else:
-        assert kind == 2 + (index - 34) // 2, "registry: row of the wrong kind"
-        assert volatility == 0, "registry: row volatility not zero"
-        sign: int256 = one
-        if index % 2 == 1:
-            sign = -one
-        assert move == sign, "registry: row move out of range"
-    if index < 27 or index > 33:
-        assert weight == 0, "registry: row weight not zero"
-    else:
-        assert weight != 0 and weight <= 100_000_000, "registry: row weight out of range"
-    if index == 0:
-        assert row == 0, "registry: first row is not the mark"
-
-
-@pure
-@internal
-def _check_shocks(shocks: uint256[16]):
-    """
-    @dev Volatility down, twist and skew at most 100 %, so no volatility turns negative; a basis of at most 20 % keeps
-         forwards positive out to two years.
-    @param shocks The shocks, 1e-6.
-    """
-    bounds: uint256[11] = [
-        5 * ONE_E6,
-        ONE_E6,
-        5 * ONE_E6,
-        ONE_E6,
-        ONE_E6,
-        ONE_E6 // 5,
-        ONE_E6,
-        ONE_E6,
-        ONE_E6 // 5,
-        ONE_E6 // 10,
-        ONE_E6 // 2,
-    ]
-    for i: uint256 in range(11):
-        assert shocks[i] <= bounds[i], "registry: shock out of range"
-    for i: uint256 in range(11, 16):
-        assert shocks[i] == 0, "registry: shock beyond the last not zero"
-
-
-@pure
-@internal
-def _check_underlyings(underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS]):
-    """
-    @dev Scan ranges rise at least as fast as they fall: margin follows a crash at once and forgets it slowly.
-    @param underlyings The words of the underlyings.
-    """
-    assert len(underlyings) != 0, "registry: no underlying"
-    last: uint256 = 0
-    for word: uint256 in underlyings:
-        assert word >> 240 > last, "registry: underlyings not ascending"
-        last = word >> 240
-        assert (word >> 208) & constants.MASK_32 != 0, "registry: lots per unit is zero"
-        least: uint256 = (word >> 176) & constants.MASK_32
-        most: uint256 = (word >> 144) & constants.MASK_32
-        assert least != 0 and least <= most and most < ONE_E6, "registry: scan range bounds out of range"
-        up: uint256 = (word >> 112) & constants.MASK_32
-        assert up != 0 and up <= 10 * ONE_E6, "registry: slew out of range"
-        assert (word >> 80) & constants.MASK_32 <= up, "registry: slew falls faster than it rises"
-        assert (word >> 32) & MASK_48 != 0, "registry: depth is zero"
-        assert word & constants.MASK_32 == 0, "registry: underlying bits not zero"
+    listing._check(token.instrument, kept_policy._underlyings_of(self.policy_code), True)
+    assert not self.is_listed[token.instrument], "registry: instrument already listed"
+    word: uint256 = kept_policy._underlying(self.policy_code, ids._underlying(token.instrument))
+    self.is_listed[token.instrument] = True
+    token_table._list(token, (word >> 208) & constants.MASK_32)

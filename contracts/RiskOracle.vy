@@ -15,9 +15,14 @@
                   hour, dt = timestamp - last timestamp; without an earlier mark F' = 0
 
      The interval of scan ranges is never empty, so bounds that a new policy moved cannot stop the oracle.
+
+     What stands in `mark` is the header's word with the status that holds: the worst of the stated one, PROVISIONAL after a
+     jump (lib/marks.vy), and DISPUTED where a usable feed is further from the index than the policy allows; bits 71..64 say
+     what the feed did (constants.vy). A feed that cannot be used stops nothing.
 @custom:security Needs the precompiles of EIP-2537 (prague) through the committee, and EIP-5656 (cancun).
-@custom:kill Nothing here can be stopped. Without posts the oracle grows stale (`fresh` is False after `max_age`) and those who
-             read it restrict themselves. The owner of the committee can seat another one.
+@custom:kill The challenger alone can revoke the latest epoch, once it is proven wrong: the oracle is halted until a newer one
+             is posted. Without posts it grows stale after `max_age`. In both, those who read it restrict themselves, and
+             fallback and exits go on (`stale_since`). The committee's owner can seat another one.
 """
 
 
@@ -25,6 +30,8 @@ from interfaces import ICommittee
 from interfaces import IRegistry
 from interfaces import IRiskOracle
 from lib import constants
+from lib import feed as feeds
+from lib import marks
 
 
 implements: IRiskOracle
@@ -37,16 +44,18 @@ HEADER_DOMAIN: constant(bytes32) = keccak256("ballast.header.v1")
 RING: constant(uint256) = 4096
 
 
-# @dev Bound on funding, 1e-6 of the index an hour.
-FUNDING_BOUND: constant(uint256) = 500
+# @dev Grace after an outage: at most this long, and this far apart; seconds.
+MAX_GRACE: constant(uint256) = 1800
+GRACE_EVERY: constant(uint256) = 86400
 
 
-# @dev Statuses of an underlying: 1 live, 2 provisional, 3 disputed.
-LAST_STATUS: constant(uint256) = 3
-
-
-ONE_E6: constant(uint256) = 1_000_000
-HOUR: constant(uint256) = 3600
+# @dev Where the fields of `_clock` stand; times have 48 bits.
+PREVIOUS_SHIFT: constant(uint256) = 208
+TIME_SHIFT: constant(uint256) = 160
+LIVE_SHIFT: constant(uint256) = 112
+HALTED_BIT: constant(uint256) = 1 << 104
+SERIAL_SHIFT: constant(uint256) = 64
+MASK_48: constant(uint256) = 2**48 - 1
 
 
 # @dev Who verifies signatures, and who knows the policy.
@@ -60,10 +69,27 @@ max_age: public(immutable(uint256))
 min_interval: public(immutable(uint256))
 
 
-# @dev The latest epoch in one word: epoch (bits 255..192), timestamp (191..128), oracle-live clock (127..64), total
-#      shortfall (63..0, micro-USD).
-# @custom:invariant epoch = timestamp / slot_seconds, and all of epoch, timestamp and clock never fall.
+# @dev How long the oracle must have been stale before accounts are liquidated by fallback, and before they are settled at
+#      feed prices; seconds.
+fallback_delay: public(immutable(uint256))
+exit_delay: public(immutable(uint256))
+
+
+# @dev The latest epoch in one word: timestamp of the epoch before (bits 255..208), its own (207..160), oracle-live clock
+#      (159..112), whether the oracle is halted (104), serial of its policy (95..64), total shortfall (63..0, micro-USD).
+# @custom:invariant The clock never falls; the timestamp falls only when its epoch is halted.
 _clock: uint256
+
+
+# @dev The epoch halted last, and the time from which the oracle was not live then, seconds.
+_halted: uint256
+_halted_since: uint256
+
+
+# @dev Until when owners have grace, and when it began, seconds.
+# @custom:invariant grace_until <= _grace_began + MAX_GRACE
+grace_until: public(uint256)
+_grace_began: uint256
 
 
 # @dev Roots and margin word of the latest epoch.
@@ -87,6 +113,8 @@ def __init__(
     slot_seconds_: uint256,
     max_age_: uint256,
     min_interval_: uint256,
+    fallback_delay_: uint256,
+    exit_delay_: uint256,
 ):
     """
     @notice Bind the oracle to its committee and registry for ever.
@@ -95,16 +123,22 @@ def __init__(
     @param slot_seconds_ Length of a slot, seconds.
     @param max_age_ Oldest age of a fresh epoch, seconds; at least a slot.
     @param min_interval_ Least time between two epochs, seconds; at most `max_age_`.
+    @param fallback_delay_ Staleness before fallback, seconds; at most a day.
+    @param exit_delay_ Staleness before exit settlement, seconds; longer than that, at most 30 days.
     """
     assert committee_ != empty(address) and registry_ != empty(address), "oracle: address is zero"
     assert slot_seconds_ != 0, "oracle: slot is zero"
     assert max_age_ >= slot_seconds_ and max_age_ <= 7 * 86400, "oracle: max_age out of range"
     assert min_interval_ <= max_age_, "oracle: min_interval out of range"
+    assert fallback_delay_ <= 86400, "oracle: fallback_delay out of range"
+    assert exit_delay_ > fallback_delay_ and exit_delay_ <= 30 * 86400, "oracle: exit_delay out of range"
     committee = ICommittee(committee_)
     registry = IRegistry(registry_)
     slot_seconds = slot_seconds_
     max_age = max_age_
     min_interval = min_interval_
+    fallback_delay = fallback_delay_
+    exit_delay = exit_delay_
 
 
 # Anyone
@@ -114,30 +148,31 @@ def __init__(
 def post(header: IRiskOracle.Header, mask: uint256, signature: Bytes[256]):
     """
     @notice Make a signed header the latest epoch.
-    @dev The only calls go to the committee and the registry, which are fixed and call nobody; state is written after them.
+    @dev The calls go to the committee and the registry, which are fixed and call nobody, and to feeds, which can change
+         nothing (static calls) and cost no more than bounded gas.
     @param header The header.
     @param mask Bit `i` set: member `i` of the committee signed.
     @param signature The aggregate signature, 128 bytes.
     """
     last: uint256 = self._clock
-    last_epoch: uint256 = last >> 192
-    last_time: uint256 = (last >> 128) & constants.MASK_64
+    last_time: uint256 = (last >> TIME_SHIFT) & MASK_48
     epoch: uint256 = convert(header.epoch, uint256)
     timestamp: uint256 = convert(header.timestamp, uint256)
+    slots: uint256 = last_time // slot_seconds
 
     assert epoch == timestamp // slot_seconds, "oracle: epoch does not match timestamp"
-    assert epoch > last_epoch, "oracle: epoch is not newer"
+    assert epoch > slots, "oracle: epoch is not newer"
+    slots = epoch - slots
     assert timestamp >= last_time + min_interval, "oracle: too soon after the last epoch"
     assert timestamp <= block.timestamp, "oracle: timestamp in the future"
     assert block.timestamp - timestamp <= max_age, "oracle: timestamp too old"
+    if last & HALTED_BIT != 0:
+        assert epoch > self._halted, "oracle: epoch is not newer than the halted one"
     self._check_snapshot(convert(header.snapshot_block, uint256), header.snapshot_hash)
     assert header.shortfall <= constants.MASK_64, "oracle: shortfall out of range"
 
-    policy_hash: bytes32 = empty(bytes32)
-    margin: uint256 = 0
-    underlyings: DynArray[uint256, constants.MAX_UNDERLYINGS] = []
-    policy_hash, margin, underlyings = staticcall registry.policy_view()
-    assert header.policy_hash == policy_hash, "oracle: policy is not in force"
+    terms: IRegistry.Terms = staticcall registry.terms(header.policy_hash)
+    assert terms.serial >= (last >> SERIAL_SHIFT) & constants.MASK_32, "oracle: policy older than the last epoch's"
 
     header_hash: bytes32 = keccak256(abi_encode(header))
     committee_set: uint256 = convert(header.committee_set, uint256)
@@ -145,27 +180,71 @@ def post(header: IRiskOracle.Header, mask: uint256, signature: Bytes[256]):
     verified: bool = staticcall committee.verify(committee_set, digest, mask, signature)
     assert verified, "oracle: signature does not verify"
 
-    slots: uint256 = epoch - last_epoch
     elapsed: uint256 = timestamp - last_time
-    assert len(header.marks) == len(underlyings), "oracle: marks do not match the underlyings"
-    for i: uint256 in range(len(underlyings), bound=constants.MAX_UNDERLYINGS):
-        word: uint256 = header.marks[i]
-        underlying: uint256 = word >> 240
-        assert underlying == underlyings[i] >> 240, "oracle: marks do not match the underlyings"
-        self._check_mark(word, self._marks[underlying], underlyings[i], slots, elapsed)
-        self._marks[underlying] = word
-
-    live: uint256 = (last >> 64) & constants.MASK_64
+    self._set_marks(header.marks, terms, slots, elapsed, epoch)
+    live: uint256 = (last >> LIVE_SHIFT) & MASK_48
     if last != 0:
         live += min(elapsed, max_age)
-    self._clock = (epoch << 192) | (timestamp << 128) | (live << 64) | header.shortfall
+        self._give_grace(last)
+    self._clock = (
+        (last_time << PREVIOUS_SHIFT)
+        | (timestamp << TIME_SHIFT)
+        | (live << LIVE_SHIFT)
+        | (terms.serial << SERIAL_SHIFT)
+        | header.shortfall
+    )
     self._account_root = header.account_root
     self._instrument_root = header.instrument_root
-    self._margin = margin
+    self._margin = terms.margin
     self._headers[epoch % RING] = header_hash
     log IRiskOracle.EpochPosted(
         epoch=epoch, header_hash=header_hash, header=header, mask=mask, signature=signature
     )
+
+
+@external
+def reinstate(header: IRiskOracle.Header):
+    """
+    @notice After a halt, take the epoch before the halted one as the ground of fallback and exits.
+    @dev It is the very header that was the latest then: its timestamp is in the clock, its hash among the kept ones. The
+         oracle stays halted. Statuses that held then are not kept; nothing asks for them before the next epoch.
+    @param header The header.
+    """
+    last: uint256 = self._clock
+    timestamp: uint256 = (last >> TIME_SHIFT) & MASK_48
+    assert last & HALTED_BIT != 0, "oracle: not halted"
+    assert convert(header.timestamp, uint256) == timestamp, "oracle: not the epoch before"
+    kept: bytes32 = self._headers[timestamp // slot_seconds % RING]
+    assert keccak256(abi_encode(header)) == kept, "oracle: not the epoch before"
+    self._account_root = header.account_root
+    self._instrument_root = header.instrument_root
+    for word: uint256 in header.marks:
+        self._marks[word >> 240] = marks._effective(word, constants.DISPUTED, constants.FEED_NONE)
+    log IRiskOracle.Reinstated(epoch=convert(header.epoch, uint256), header_hash=kept)
+
+
+# Challenger
+
+
+@external
+def halt(epoch: uint256):
+    """
+    @notice Revoke the latest epoch, which was proven wrong. Its roots prove nothing from now on.
+    @param epoch The epoch.
+    """
+    assert msg.sender == staticcall registry.challenger(), "oracle: caller is not the challenger"
+    last: uint256 = self._clock
+    timestamp: uint256 = (last >> TIME_SHIFT) & MASK_48
+    assert last != 0 and epoch == timestamp // slot_seconds, "oracle: not the latest epoch"
+    if last & HALTED_BIT == 0:
+        self._halted = epoch
+        self._halted_since = min(block.timestamp, timestamp + max_age)
+    kept: uint256 = last & ((MASK_48 << LIVE_SHIFT) | (constants.MASK_32 << SERIAL_SHIFT) | constants.MASK_64)
+    self._clock = ((last >> PREVIOUS_SHIFT) << TIME_SHIFT) | kept | HALTED_BIT
+    self._account_root = empty(bytes32)
+    self._instrument_root = empty(bytes32)
+    self._headers[epoch % RING] = empty(bytes32)
+    log IRiskOracle.Halted(epoch=epoch)
 
 
 # Views
@@ -216,8 +295,50 @@ def clock() -> (uint256, uint256, uint256, bool):
     @return (uint256, uint256, uint256, bool) Epoch, timestamp (seconds), oracle-live clock (seconds), whether it is fresh.
     """
     word: uint256 = self._clock
-    timestamp: uint256 = (word >> 128) & constants.MASK_64
-    return word >> 192, timestamp, (word >> 64) & constants.MASK_64, self._is_fresh(timestamp)
+    timestamp: uint256 = (word >> TIME_SHIFT) & MASK_48
+    return timestamp // slot_seconds, timestamp, (word >> LIVE_SHIFT) & MASK_48, self._is_fresh(word)
+
+
+@view
+@external
+def state() -> uint256:
+    """
+    @notice Whether the oracle is 1 LIVE, 2 STALE, or 3 HALTED.
+    @return uint256 Its state. Before the first epoch it is stale.
+    """
+    word: uint256 = self._clock
+    if word & HALTED_BIT != 0:
+        return constants.ORACLE_HALTED
+    return constants.ORACLE_LIVE if self._is_fresh(word) else constants.ORACLE_STALE
+
+
+@view
+@external
+def stale_since() -> uint256:
+    """
+    @notice Since when the oracle is not live: from here `fallback_delay` and `exit_delay` count.
+    @return uint256 Seconds; zero while it is live.
+    """
+    word: uint256 = self._clock
+    if word & HALTED_BIT != 0:
+        return self._halted_since
+    return 0 if self._is_fresh(word) else ((word >> TIME_SHIFT) & MASK_48) + max_age
+
+
+@view
+@external
+def feed_price(underlying: uint256) -> (uint256, bool, uint256):
+    """
+    @notice The price of an underlying's independent feed, now.
+    @param underlying Its number.
+    @return (uint256, bool, uint256) Micro-USD per unit, whether it is usable (lib/feed.vy), when it was updated (seconds).
+    """
+    source: address = empty(address)
+    age: uint256 = 0
+    least: uint256 = 0
+    greatest: uint256 = 0
+    source, age, least, greatest = staticcall registry.feed(underlying)
+    return feeds._read(source, age, least, greatest)
 
 
 @view
@@ -234,7 +355,8 @@ def shortfall() -> uint256:
 @external
 def mark(underlying: uint256) -> uint256:
     """
-    @notice The latest mark of an underlying.
+    @notice The latest mark of an underlying, with the status that holds and, in bits 71..64, what the feed said: 0 there is
+            none, 1 it agreed, 2 it disagreed, 3 it could not be used.
     @param underlying Its number.
     @return uint256 The word; zero if it never had one.
     """
@@ -251,7 +373,7 @@ def header_hash(epoch: uint256) -> bytes32:
     @param epoch The epoch.
     @return bytes32 The hash; zero for a slot that is too old, in the future, or was never used.
     """
-    last: uint256 = self._clock >> 192
+    last: uint256 = ((self._clock >> TIME_SHIFT) & MASK_48) // slot_seconds
     if epoch > last or epoch + RING <= last:
         return empty(bytes32)
     return self._headers[epoch % RING]
@@ -282,12 +404,12 @@ def _latest() -> IRiskOracle.Latest:
     @return Latest The latest epoch without its roots.
     """
     word: uint256 = self._clock
-    timestamp: uint256 = (word >> 128) & constants.MASK_64
+    timestamp: uint256 = (word >> TIME_SHIFT) & MASK_48
     return IRiskOracle.Latest(
-        epoch=word >> 192,
+        epoch=timestamp // slot_seconds,
         timestamp=timestamp,
-        live=(word >> 64) & constants.MASK_64,
-        fresh=self._is_fresh(timestamp),
+        live=(word >> LIVE_SHIFT) & MASK_48,
+        fresh=self._is_fresh(word),
         account_root=empty(bytes32),
         instrument_root=empty(bytes32),
         margin=self._margin,
@@ -296,12 +418,81 @@ def _latest() -> IRiskOracle.Latest:
 
 @view
 @internal
-def _is_fresh(timestamp: uint256) -> bool:
+def _is_fresh(word: uint256) -> bool:
     """
-    @param timestamp Of the latest epoch, seconds.
-    @return bool Whether its age is at most `max_age`. Before the first epoch the age is that of the world.
+    @param word The clock's word.
+    @return bool Whether the latest epoch's age is at most `max_age` and it was not halted. Before the first epoch the age is
+                 that of the world.
     """
-    return block.timestamp <= timestamp + max_age
+    return word & HALTED_BIT == 0 and block.timestamp <= ((word >> TIME_SHIFT) & MASK_48) + max_age
+
+
+@internal
+def _give_grace(last: uint256):
+    """
+    @dev After an outage owners have time to cure, no longer than the outage was, and once a day at most: withholding posts
+         again and again protects nobody from liquidation.
+    @param last The clock's word before this epoch.
+    """
+    since: uint256 = ((last >> TIME_SHIFT) & MASK_48) + max_age
+    if last & HALTED_BIT != 0:
+        since = self._halted_since
+    if block.timestamp > since and block.timestamp >= self._grace_began + GRACE_EVERY:
+        self._grace_began = block.timestamp
+        self.grace_until = block.timestamp + min(block.timestamp - since, MAX_GRACE)
+
+
+@internal
+def _set_marks(
+    words: DynArray[uint256, constants.MAX_LISTED],
+    terms: IRegistry.Terms,
+    slots: uint256,
+    elapsed: uint256,
+    epoch: uint256,
+):
+    """
+    @dev Each mark within its bounds, with the status that holds.
+    @param words The header's marks.
+    @param terms The policy's terms.
+    @param slots Slots since the last epoch.
+    @param elapsed Seconds since the last epoch.
+    @param epoch The header's epoch.
+    """
+    assert len(words) == len(terms.underlyings), "oracle: marks do not match the underlyings"
+    next_feed: uint256 = 0
+    for i: uint256 in range(len(words), bound=constants.MAX_LISTED):
+        word: uint256 = words[i]
+        underlying: uint256 = word >> 240
+        assert underlying == terms.underlyings[i] >> 240, "oracle: marks do not match the underlyings"
+        old: uint256 = self._marks[underlying]
+        marks._check(word, old, terms.underlyings[i], slots, elapsed)
+        status: uint256 = marks._judged(word, old, slots, terms.jump)
+        feed: uint256 = constants.FEED_NONE
+        price: uint256 = 0
+        # Both are ascending; a feed of an underlying that this policy does not have yet is passed over.
+        for _: uint256 in range(constants.MAX_LISTED):
+            if next_feed >= len(terms.feeds) or terms.feeds[next_feed] >> 240 >= underlying:
+                break
+            next_feed += 3
+        if next_feed < len(terms.feeds) and terms.feeds[next_feed] >> 240 == underlying:
+            usable: bool = False
+            updated_at: uint256 = 0
+            price, usable, updated_at = feeds._read(
+                convert(terms.feeds[next_feed] & convert(max_value(uint160), uint256), address),
+                (terms.feeds[next_feed] >> 160) & constants.MASK_32,
+                terms.feeds[next_feed + 1],
+                terms.feeds[next_feed + 2],
+            )
+            next_feed += 3
+            feed = constants.FEED_UNUSABLE
+            if usable:
+                feed = constants.FEED_AGREES
+                if feeds._disagrees(marks._index(word), price, terms.dispute):
+                    feed = constants.FEED_DISAGREES
+                    status = constants.DISPUTED
+        self._marks[underlying] = marks._effective(word, status, feed)
+        if status != marks._status(word):
+            log IRiskOracle.StatusChanged(epoch=epoch, underlying=underlying, status=status, feed=feed, price=price)
 
 
 @view
@@ -328,53 +519,3 @@ def _check_snapshot(number: uint256, snapshot: bytes32):
     assert number < block.number, "oracle: snapshot in the future"
     assert number + 256 >= block.number, "oracle: snapshot too old"
     assert blockhash(number) == snapshot, "oracle: snapshot of another chain"
-
-
-@pure
-@internal
-def _check_mark(word: uint256, old: uint256, bounds: uint256, slots: uint256, elapsed: uint256):
-    """
-    @notice Refuse a mark out of bounds, or one that moves faster than the policy allows; the formulas are in the file's head.
-    @param word The mark.
-    @param old The mark before; zero for none.
-    @param bounds The underlying's word.
-    @param slots Slots since the last epoch.
-    @param elapsed Seconds since the last epoch.
-    """
-    status: uint256 = (word >> 72) & constants.MASK_8
-    scan: uint256 = (word >> 80) & constants.MASK_32
-    least: uint256 = (bounds >> 176) & constants.MASK_32
-    most: uint256 = (bounds >> 144) & constants.MASK_32
-    assert (word >> 176) & constants.MASK_64 != 0, "oracle: index is zero"
-    assert status != 0 and status <= LAST_STATUS, "oracle: status unknown"
-    assert word & (2**72 - 1) == 0, "oracle: mark bits not zero"
-    assert scan >= least and scan <= most, "oracle: scan range out of bounds"
-
-    if old == 0:
-        assert (word >> 112) & constants.MASK_64 == 0, "oracle: funding does not start at zero"
-    else:
-        before: uint256 = (old >> 80) & constants.MASK_32
-        rise: uint256 = before * ((bounds >> 112) & constants.MASK_32) * slots // ONE_E6
-        fall: uint256 = before * ((bounds >> 80) & constants.MASK_32) * slots // ONE_E6
-        assert scan <= max(before + rise, least), "oracle: scan range rises too fast"
-        assert scan >= min(before - min(fall, before), most), "oracle: scan range falls too fast"
-
-        moved: int256 = self._funding(word) - self._funding(old)
-        index: uint256 = (old >> 176) & constants.MASK_64
-        limit: uint256 = (
-            index * FUNDING_BOUND * elapsed // (ONE_E6 * HOUR * ((bounds >> 208) & constants.MASK_32))
-        )
-        assert convert(abs(moved), uint256) <= limit, "oracle: funding moves too fast"
-
-
-@pure
-@internal
-def _funding(word: uint256) -> int256:
-    """
-    @param word A mark.
-    @return int256 Its funding index, micro-USD per lot: bits 175..112, two's complement.
-    """
-    funding: int256 = convert((word >> 112) & constants.MASK_64, int256)
-    if funding >= 2**63:
-        funding -= 2**64
-    return funding

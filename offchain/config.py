@@ -23,7 +23,9 @@ class Cadence:
     slot : length of an oracle slot.
     max_age : oldest epoch that counts as fresh.
     min_interval : least time between two epochs.
-    timelock : how long a policy waits.
+    timelock : how long what moves risk waits.
+    fallback_delay, exit_delay : staleness before liquidation by fallback, and before settlement at feed prices.
+    auction : length of a takeover auction, in oracle-live time.
 
     Raises
     ------
@@ -35,6 +37,9 @@ class Cadence:
     max_age: int = 180
     min_interval: int = 15
     timelock: int = 86_400
+    fallback_delay: int = 900
+    exit_delay: int = 7 * 86_400
+    auction: int = 3_600
 
     def __post_init__(self) -> None:
         if self.slot < 1:
@@ -45,9 +50,15 @@ class Cadence:
             raise BallastError(f"min_interval of {self.min_interval} s: choose at most max_age ({self.max_age} s)")
         if self.timelock < 1:
             raise BallastError(f"timelock of {self.timelock} s: choose at least one second")
+        if not 0 <= self.fallback_delay <= 86_400:
+            raise BallastError(f"fallback_delay of {self.fallback_delay} s: choose at most a day")
+        if not self.fallback_delay < self.exit_delay <= 30 * 86_400:
+            raise BallastError(f"exit_delay of {self.exit_delay} s: choose more than fallback_delay, at most 30 days")
+        if not 1 <= self.auction <= 7 * 86_400:
+            raise BallastError(f"auction of {self.auction} s: choose at least one second, at most 7 days")
 
 
-HOURLY = Cadence(slot=3_600, max_age=7_200, min_interval=1_800)
+HOURLY = Cadence(slot=3_600, max_age=7_200, min_interval=1_800, fallback_delay=14_400, auction=14_400)
 """A step of an hour of candles is a slot of an hour."""
 
 UNDERLYINGS: Mapping[str, int] = MappingProxyType({"BTC": 1, "ETH": 2})

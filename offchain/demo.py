@@ -177,8 +177,9 @@ class Run:
         deployer = chain.accounts[0]
         self.progress("deploying")
         self.system = System.deploy(
-            chain, deployer, default_policy().encode(), self.seats, HOURLY, instruments=[i.id for i in self.instruments]
-        )
+            chain, deployer, default_policy(HOURLY.slot).encode(), self.seats, HOURLY,
+            instruments=[i.id for i in self.instruments],
+        )  # fmt: skip
         self.state = MarketState(self.system)
         self.progress(f"opening {plan.accounts} accounts")
         self.world = World(self.system, self.state, np.random.default_rng(plan.seed))

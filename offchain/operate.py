@@ -79,8 +79,9 @@ def deploy(chain: Chain, deployer: Signer, settings: Settings, market: Market, t
     now = chain.timestamp
     instruments = listing(market.as_of(now), now, now + LIFETIME)
     system = System.deploy(
-        chain, deployer, default_policy().encode(), members, settings.cadence, token, [i.id for i in instruments]
-    )
+        chain, deployer, default_policy(settings.cadence.slot).encode(), members, settings.cadence, token,
+        [i.id for i in instruments],
+    )  # fmt: skip
     if token is None:
         system.token.send.mint(deployer.address, TEST_TOKENS, sender=deployer)
     system.save(settings.deployment)

@@ -10,6 +10,7 @@
 SCENARIOS: constant(uint256) = 40
 MAX_POSITIONS: constant(uint256) = 128
 MAX_UNDERLYINGS: constant(uint256) = 4
+MAX_LISTED: constant(uint256) = 16  # underlyings of a policy and of a header
 ARRAY_WORDS: constant(uint256) = 5  # of a risk array: 8 lanes of 32 bits a word
 VECTOR_WORDS: constant(uint256) = 10  # of a scenario vector: 4 lanes of 64 bits a word
 MAX_VECTOR_WORDS: constant(uint256) = 40  # MAX_UNDERLYINGS * VECTOR_WORDS
@@ -30,17 +31,38 @@ FIRST_ACCOUNT: constant(uint256) = 256
 TRADE_FEE: constant(uint256) = 1
 LIQUIDATION_PENALTY: constant(uint256) = 2  # to insurance
 LIQUIDATION_REWARD: constant(uint256) = 3  # to the liquidator's account
+TAKEOVER_PRICE: constant(uint256) = 16  # from taker to a new account of the previous owner
+TAKEOVER_TOP_UP: constant(uint256) = 17  # from taker to the account
+INSURANCE_PAYMENT: constant(uint256) = 18  # to an account in debt, or its taker's incentive
+SHORTFALL_RECORDED: constant(uint256) = 19  # what insurance lacked
+SHORTFALL_REPAID: constant(uint256) = 20  # by insurance
 
 # Fractions (`kappa`, `im_factor`, penalty, split, fee, band) are in 1e-4.
 ONE: constant(uint256) = 10_000
 
 # Status of an underlying in the header.
 LIVE: constant(uint256) = 1
+PROVISIONAL: constant(uint256) = 2
+DISPUTED: constant(uint256) = 3
 # Status of an instrument in its leaf; 2 is close-only, 3 expired.
 OPEN: constant(uint256) = 1
+# State of the oracle.
+ORACLE_LIVE: constant(uint256) = 1
+ORACLE_STALE: constant(uint256) = 2
+ORACLE_HALTED: constant(uint256) = 3
+# What a mark says of the independent feed (bits 71..64 of the oracle's word).
+FEED_NONE: constant(uint256) = 0
+FEED_AGREES: constant(uint256) = 1
+FEED_DISAGREES: constant(uint256) = 2
+FEED_UNUSABLE: constant(uint256) = 3
+# Actions that a guardian can pause.
+PAUSE_RISK: constant(uint256) = 1  # trades that open risk
+PAUSE_COLLATERAL: constant(uint256) = 2  # deposits of collateral tokens
+PAUSE_OPENING: constant(uint256) = 3  # opening of accounts
 # Kinds of instrument.
 PERPETUAL: constant(uint256) = 1
 PUT: constant(uint256) = 4  # 1..4 are derivatives, 5 is a token
+TOKEN: constant(uint256) = 5
 
 # Masks and lanes.
 MASK_8: constant(uint256) = 2**8 - 1

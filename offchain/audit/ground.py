@@ -96,14 +96,21 @@ class Ground:
     def of(cls, record: Record, findings: Findings) -> Ground:
         out = cls({}, {}, {}, {})
         waiting: list[tuple[str, bytes]] = []
+        proposed: dict[bytes, Policy] = {}
         blocks = set()
         for event in record.events:
             where = f"block {event.block_number}, {event.name}"
             with findings.guard("event", where):
                 if event.name in ("Enrolled", "Discarded", "Seated"):
                     waiting = _committee(out.committees, waiting, event, findings)
+                elif event.name == "PolicyProposed":
+                    _policy(proposed, event, findings)
                 elif event.name == "PolicyEnacted":
-                    _policy(out.policies, event, findings)
+                    enacted = event.args["policy_hash"]
+                    if enacted in proposed:
+                        out.policies[enacted] = proposed[enacted]
+                    else:
+                        findings.add("policy", where, "a policy that was proposed", enacted)
                 elif event.name == "InstrumentsListed":
                     for instrument in event.args["instruments"]:
                         out.listed.setdefault(instrument, event.block_number)
@@ -130,9 +137,9 @@ def _committee(
 
 
 def _policy(known: dict[bytes, Policy], event: Event, findings: Findings) -> None:
-    """Keep an enacted policy under its hash."""
+    """Keep a proposed policy under its hash."""
     encoded, stated = event.args["encoded"], event.args["policy_hash"]
-    where = f"policy enacted in block {event.block_number}"
+    where = f"policy proposed in block {event.block_number}"
     if findings.same("policy", f"{where}, hash", bytes(keccak(encoded)), stated):
         known[stated] = Policy.decode(encoded)
 

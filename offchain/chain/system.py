@@ -11,7 +11,7 @@ from typing import Protocol
 from eth_abi import decode
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Chain, Contract, Reverted, Signer
+from offchain.chain.backends import ZERO, Chain, Contract, Reverted, Signer
 from offchain.config import HOURLY, BallastError, Cadence
 
 POLICY_TYPE = "(uint256,uint256,uint256[40],uint256[16],uint256[])"
@@ -70,6 +70,9 @@ class System:
         cadence: Cadence = HOURLY,
         token: str | None = None,
         instruments: Sequence[int] = (),
+        guardian: str = ZERO,
+        feeds: Sequence[tuple[int, str, int, int, int]] = (),
+        tokens: Sequence[tuple[int, str, int]] = (),
     ) -> System:
         """Deploy and wire everything, then check the wiring.
 
@@ -80,6 +83,9 @@ class System:
             everything, for in-process chains without BLS precompiles.
         token : address of the settlement token; `None` deploys a test token that anyone may mint.
         instruments : ids to list, ascending.
+        guardian : who may pause and delist, besides the deployer.
+        feeds : `(underlying, source, max_age, min_answer, max_answer)` of each independent feed; the answers in its decimals.
+        tokens : `(instrument, token, decimals)` of each collateral token.
 
         Raises
         ------
@@ -92,7 +98,9 @@ class System:
         else:
             money = chain.at(artifact(_NAMES["token"]), token)
         values = decode([POLICY_TYPE], policy)[0]
-        registry = chain.deploy(artifact("Registry"), cadence.timelock, values, sender=deployer)
+        registry = chain.deploy(
+            artifact("Registry"), cadence.timelock, values, guardian, list(feeds), list(tokens), sender=deployer
+        )
         if seats is None:
             committee = chain.deploy(artifact("mocks/AnySignature"), sender=deployer)
         else:
@@ -103,7 +111,7 @@ class System:
             committee.send.seat(sender=deployer)
         oracle = chain.deploy(
             artifact("RiskOracle"), committee, registry, cadence.slot, cadence.max_age, cadence.min_interval,
-            sender=deployer,
+            cadence.fallback_delay, cadence.exit_delay, sender=deployer,
         )  # fmt: skip
         ledger = chain.deploy(artifact("Ledger"), money, sender=deployer)
         clearing = chain.deploy(artifact("ClearingHouse"), ledger, oracle, registry, sender=deployer)

@@ -77,6 +77,12 @@ class Mark:
         )
 
 
+    @classmethod
+    def held(cls, word: int) -> Mark:
+        """The mark of the oracle contract's word: with the status that holds, and below it what the feed said."""
+        return cls.unpack(word >> 72 << 72)
+
+
 @dataclass(frozen=True)
 class Header:
     """The signed statement of an epoch. Hashes are 32 bytes, times seconds, the shortfall micro-USD."""

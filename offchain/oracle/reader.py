@@ -89,6 +89,7 @@ class Reader:
         self._applied = -1
         self._latest: tuple[tuple[int, int, bytes], State] | None = None
         self._registry_block = system.deployed_at - 1
+        self._proposed: dict[bytes, bytes] = {}
         self._policies: list[tuple[int, Policy]] = []
         self._listings: list[tuple[int, Sequence[int]]] = []
 
@@ -130,7 +131,7 @@ class Reader:
         if not epoch:
             return None
         words = {u.underlying: oracle.mark(u.underlying) for u in policy.underlyings}
-        marks: Mapping[int, Mark] = {number: Mark.unpack(word) for number, word in words.items() if word}
+        marks: Mapping[int, Mark] = {number: Mark.held(word) for number, word in words.items() if word}
         return Last(epoch, timestamp, marks)
 
     def _follow(self, block: int) -> None:
@@ -158,8 +159,11 @@ class Reader:
             self._registry_block = self.system.deployed_at - 1
             self._policies, self._listings = [], []
         for event in chain.events([self.system.registry], self._registry_block + 1, block):
-            if event.name == "PolicyEnacted":
-                self._policies.append((event.block_number, Policy.decode(event.args["encoded"])))
+            if event.name == "PolicyProposed":
+                self._proposed[event.args["policy_hash"]] = event.args["encoded"]
+            elif event.name == "PolicyEnacted":
+                encoded = self._proposed[event.args["policy_hash"]]
+                self._policies.append((event.block_number, Policy.decode(encoded)))
             elif event.name == "InstrumentsListed":
                 self._listings.append((event.block_number, event.args["instruments"]))
         self._registry_block = max(self._registry_block, block)

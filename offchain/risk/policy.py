@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from itertools import pairwise
+from math import isqrt
 
 from eth_abi import decode, encode
 from eth_utils import keccak
@@ -49,6 +50,7 @@ class MarginParams:
     liquidator_share : of the penalty, 1e-4; the rest goes to insurance.
     dust : accounts whose requirement is below this are liquidated whole, micro-USD.
     trade_fee, price_band : 1e-4 of index.
+    gas_multiple : least reward of a keeper as a multiple of its gas, 1e-2.
     """
 
     kappa: int
@@ -61,6 +63,7 @@ class MarginParams:
     dust: int
     trade_fee: int
     price_band: int
+    gas_multiple: int = 120
 
     def __post_init__(self) -> None:
         if not 0 <= self.kappa <= 3_000:
@@ -86,6 +89,7 @@ class MarginParams:
             | placed("dust", self.dust, 48, 160)
             | placed("trade_fee", self.trade_fee, 16, 208)
             | placed("price_band", self.price_band, 16, 224)
+            | placed("gas_multiple", self.gas_multiple, 16, 240)
         )
 
     @classmethod
@@ -95,10 +99,8 @@ class MarginParams:
         Raises
         ------
         ValueError
-            A field is out of its range, or the top bits are not zero.
+            A field is out of its range.
         """
-        if word >> 240:
-            raise ValueError(f"margin word {word:#x} has bits above 239")
         return cls(
             kappa=field(word, 15, 0),
             im_factor=field(word, 31, 16),
@@ -110,6 +112,7 @@ class MarginParams:
             dust=field(word, 207, 160),
             trade_fee=field(word, 223, 208),
             price_band=field(word, 239, 224),
+            gas_multiple=field(word, 255, 240),
         )
 
 
@@ -167,7 +170,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Shocks:
-    """Sizes of the shocks, 1e-6.
+    """Sizes of the shocks and of limits, 1e-6.
 
     Attributes
     ----------
@@ -176,6 +179,10 @@ class Shocks:
     basis, twist, skew : see `risk.scenarios`.
     short_option_minimum : of the forward, in `c_short` of an option.
     half_spread, impact : of the forward; impact at open interest equal to depth.
+    jump : of the index; a move beyond it at one slot, growing with the square root of elapsed slots, is provisional.
+    dispute : of the feed's price; an index further from it is disputed.
+    bucket, refill : share of open interest that may be liquidated at once; slots over which that refills.
+    position : most lots of an account in an underlying, as a share of depth.
     """
 
     vol_up: int = 500_000
@@ -189,11 +196,19 @@ class Shocks:
     short_option_minimum: int = 7_500
     half_spread: int = 500
     impact: int = 1_000
+    jump: int = 50_000
+    dispute: int = 30_000
+    bucket: int = 50_000
+    refill: int = 10
+    position: int = 500_000
 
     def __post_init__(self) -> None:
         for name, most in (("exponent_short", MICRO), ("exponent_long", MICRO), ("twist", MICRO), ("skew", MICRO)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} {getattr(self, name)} is not within 0 and {most} (1e-6)")
+        for name in ("jump", "dispute", "bucket", "refill", "position"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is no limit: choose at least 1")
         self.words  # noqa: B018  (checks the signs)
 
     @property
@@ -210,15 +225,20 @@ class Shocks:
             self.short_option_minimum,
             self.half_spread,
             self.impact,
+            self.jump,
+            self.dispute,
+            self.bucket,
+            self.refill,
+            self.position,
         )
-        return tuple(placed("shock", v, 32, 0) for v in values) + (0,) * 5
+        return tuple(placed("shock", v, 32, 0) for v in values)
 
     @classmethod
     def from_words(cls, words: tuple[int, ...] | list[int]) -> Shocks:
-        """The shocks of sixteen words. Raises ValueError where the last five are not zero."""
-        if len(words) != 16 or any(words[11:]):
-            raise ValueError(f"shocks are 16 words of which the last 5 are zero, not {list(words)}")
-        return cls(*words[:11])
+        """The shocks of sixteen words. Raises ValueError where they are not."""
+        if len(words) != 16:
+            raise ValueError(f"shocks are 16 words, not {list(words)}")
+        return cls(*words)
 
 
 @dataclass(frozen=True)
@@ -232,6 +252,8 @@ class UnderlyingParams:
     r_min, r_max : bounds of its scan range, 1e-6.
     slew_up, slew_down : most that the scan range moves a slot, 1e-6 of itself.
     depth : lots that trade at the cost `impact`.
+    open_interest : most open interest of an instrument as a multiple of depth, 1e-2.
+    haircut : of a token's price in its close-out cost, 1e-4.
     """
 
     underlying: int
@@ -241,6 +263,8 @@ class UnderlyingParams:
     slew_up: int
     slew_down: int
     depth: int
+    open_interest: int = 500
+    haircut: int = 1_000
 
     def __post_init__(self) -> None:
         if self.underlying < 1 or self.lots_per_unit < 1 or self.depth < 1:
@@ -248,6 +272,11 @@ class UnderlyingParams:
         if not 0 < self.r_min <= self.r_max < MICRO:
             raise ValueError(
                 f"underlying {self.underlying}: scan range bounds {self.r_min}, {self.r_max} (1e-6) are wrong"
+            )
+        if self.open_interest < 1 or self.haircut > 10_000:
+            raise ValueError(
+                f"underlying {self.underlying}: open_interest {self.open_interest} (1e-2) must be 1 or more, "
+                f"haircut {self.haircut} (1e-4) at most 10000"
             )
         self.word  # noqa: B018  (checks the widths)
 
@@ -261,13 +290,13 @@ class UnderlyingParams:
             | placed("slew_up", self.slew_up, 32, 112)
             | placed("slew_down", self.slew_down, 32, 80)
             | placed("depth", self.depth, 48, 32)
+            | placed("open_interest", self.open_interest, 16, 16)
+            | placed("haircut", self.haircut, 16, 0)
         )
 
     @classmethod
     def from_word(cls, word: int) -> UnderlyingParams:
         """The parameters of a word. Raises ValueError where no underlying has it."""
-        if field(word, 31, 0):
-            raise ValueError(f"underlying word {word:#x} has bits below 32")
         return cls(
             field(word, 255, 240),
             field(word, 239, 208),
@@ -276,6 +305,8 @@ class UnderlyingParams:
             field(word, 143, 112),
             field(word, 111, 80),
             field(word, 79, 32),
+            field(word, 31, 16),
+            field(word, 15, 0),
         )
 
 
@@ -375,8 +406,11 @@ def default_rows() -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def default_policy() -> Policy:
+def default_policy(slot: int = 30) -> Policy:
     """Starting values of the design, for BTC (1) and ETH (2).
+
+    The jump limit is 5 % at a slot of 30 s and grows with the square root of time, so longer slots (seconds) have a wider
+    one, at most 100 %.
 
     Depth is 1,000 BTC and 20,000 ETH: about the 89 million dollars that books held before 10 October 2025.
     """
@@ -394,9 +428,9 @@ def default_policy() -> Policy:
             price_band=500,
         ),
         rows=default_rows(),
-        shocks=Shocks(),
+        shocks=Shocks(jump=min(isqrt(50_000**2 * slot // 30), MICRO)),
         underlyings=(
             UnderlyingParams(1, 1_000, 80_000, 400_000, 100_000, 10_000, 1_000 * 1_000),
-            UnderlyingParams(2, 100, 80_000, 400_000, 100_000, 10_000, 20_000 * 100),
+            UnderlyingParams(2, 100, 80_000, 400_000, 100_000, 10_000, 20_000 * 100, haircut=1_200),
         ),
     )

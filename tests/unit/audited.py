@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from desk import BTC, ETH, PRICE, Desk
+from desk import BTC, ETH, PRICE, Desk, leaping
 
 from offchain.audit.record import Record, read_record
 from offchain.chain.backends import Event, Receipt, Reverted
@@ -56,7 +56,7 @@ def cosign(digest: bytes, mask: int) -> bytes:
 class Audited(Desk):
     """See the module."""
 
-    policy: Policy = field(default_factory=default_policy)
+    policy: Policy = field(default_factory=lambda: leaping(default_policy()))
     store: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
     last: Last | None = None
     mask: int = 0b0111

@@ -10,7 +10,7 @@ from pathlib import Path
 from eth_abi import decode
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Chain, Contract, RevmChain
+from offchain.chain.backends import ZERO, Chain, Contract, RevmChain
 from offchain.chain.system import POLICY_TYPE, System
 from offchain.instruments import Instrument, Kind
 from offchain.market.snapshots import MarketError
@@ -92,14 +92,15 @@ class Council:
         began = chain.block_number
         token = chain.deploy(artifact("mocks/SettlementToken"), sender=key)
         values = decode([POLICY_TYPE], default_policy().encode())[0]
-        registry = chain.deploy(artifact("Registry"), 86_400, values, sender=key)
+        registry = chain.deploy(artifact("Registry"), 86_400, values, ZERO, [], [], sender=key)
         board = chain.deploy(artifact("Committee" if real else "mocks/AnySignature"), sender=key)
         if real:
             for each in [Seat(chain.accounts[i].address, secret) for i, secret in enumerate(secrets())]:
                 proof = each.possession(chain.chain_id, board.address)
                 board.send.enrol(each.address, each.key, proof, sender=key)
             board.send.seat(sender=key)
-        oracle = chain.deploy(artifact("RiskOracle"), board, registry, HOUR, 2 * HOUR, HOUR // 2, sender=key)
+        times = (HOUR, 2 * HOUR, HOUR // 2, 4 * HOUR, 7 * 24 * HOUR)
+        oracle = chain.deploy(artifact("RiskOracle"), board, registry, *times, sender=key)
         ledger = chain.deploy(artifact("Ledger"), token, sender=key)
         engine = chain.deploy(artifact("mocks/LedgerEngine"), sender=key)
         engine.send.bind(ledger.address, sender=key)

@@ -156,6 +156,11 @@ def policy_with(**changes: Any) -> Policy:
     return replace(base, margin=replace(base.margin, **changes))
 
 
+def leaping(policy: Policy) -> Policy:
+    """A policy under which prices may leap: nothing is provisional for it, unless a mark says so."""
+    return replace(policy, shocks=replace(policy.shocks, jump=MICRO))
+
+
 @dataclass
 class Desk:
     """A system on an in-process chain, and what its members would know.
@@ -189,7 +194,7 @@ class Desk:
         price: Mapping[int, int] | None = None,
     ) -> Desk:
         """Deploy everything, list `instruments`, post a first epoch. `unlisted` have leaves but are not listed."""
-        policy = policy or default_policy()
+        policy = leaping(policy or default_policy())
         chain = chain or RevmChain(timestamp=START)
         system = System.deploy(
             chain, chain.accounts[0], policy.encode(), seats, HOURLY, instruments=sorted(instruments)

@@ -197,7 +197,7 @@ FAULTS: dict[str, tuple[str, Callable[[Record], Record]]] = {
     "two of four": ("signature", lambda r: altered(r, at(r, "EpochPosted", 1), mask=3)),
     "mask too wide": ("signature", lambda r: altered(r, at(r, "EpochPosted", 1), mask=7 + 32)),
     "policy never enacted": ("policy", lambda r: without(r, at(r, "PolicyEnacted"))),
-    "policy garbled": ("policy", lambda r: altered(r, at(r, "PolicyEnacted"), encoded=b"\x01" * 64)),
+    "policy garbled": ("policy", lambda r: altered(r, at(r, "PolicyProposed"), encoded=b"\x01" * 64)),
     "epoch withheld": ("withdrawal", lambda r: without(r, at(r, "EpochPosted", 1))),
     "epoch twice": ("header", lambda r: replace(r, events=(*r.events, r.events[at(r, "EpochPosted", 1)]))),
     "deposit invented": ("cash", lambda r: altered(r, at(r, "Deposit"), amount=1)),

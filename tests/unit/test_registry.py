@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from eth_abi import decode, encode
+from eth_abi import encode
 from eth_utils import keccak
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Contract, Reverted, RevmChain
+from offchain.chain.backends import ZERO as ZERO_ADDRESS
+from offchain.chain.backends import Contract, Reverted, RevmChain, dev_account
 from offchain.risk.policy import ABI_TYPE, default_policy
 
 DELAY = 86_400
 ZERO = bytes(32)
+GUARDIAN = dev_account(77).address
 DEFAULT = default_policy().words
 Words = tuple[int, int, list[int], list[int], list[int]]
 
@@ -61,6 +63,10 @@ def encoded(policy: Words) -> bytes:
     return encode([ABI_TYPE], [policy])
 
 
+def digest(policy: Words) -> bytes:
+    return keccak(encoded(policy))
+
+
 @pytest.fixture
 def chain() -> RevmChain:
     return RevmChain()
@@ -68,7 +74,7 @@ def chain() -> RevmChain:
 
 @pytest.fixture
 def registry(chain: RevmChain) -> Contract:
-    return chain.deploy(artifact("Registry"), DELAY, DEFAULT, sender=chain.accounts[0])
+    return chain.deploy(artifact("Registry"), DELAY, DEFAULT, GUARDIAN, [], [], sender=chain.accounts[0])
 
 
 # Policy
@@ -76,16 +82,21 @@ def registry(chain: RevmChain) -> Contract:
 
 def test_deploy__default_policy__in_force(chain: RevmChain, registry: Contract) -> None:
     policy = default_policy()
-    assert registry.call.policy_view() == (policy.hash, policy.margin.word, tuple(DEFAULT[4]))
+    terms = (1, policy.margin.word, 50_000, 30_000, tuple(DEFAULT[4]), ())
     assert registry.call.policy_hash() == policy.hash
-    assert registry.call.previous_policy() == (ZERO, chain.timestamp)
-    assert registry.call.proposed_policy() == (ZERO, 0)
+    assert registry.call.terms(policy.hash) == terms
+    assert [registry.call.shock(i) for i in range(16)] == DEFAULT[3]
+    with pytest.raises(Reverted, match="registry: no such shock"):
+        registry.call.shock(16)
+    assert registry.call.proposal(1, 0) == (ZERO, 0)
     assert registry.call.delay() == DELAY
     assert registry.call.owner() == chain.accounts[0].address
     assert [registry.call.underlying(u) for u in (1, 2)] == DEFAULT[4]
-    (event,) = chain.events([registry], 0, chain.block_number)[-1:]
-    assert event.name == "PolicyEnacted"
-    assert event.args == {"policy_hash": policy.hash, "previous": ZERO, "encoded": policy.encode()}
+    proposed, enacted = chain.events([registry], 0, chain.block_number)[-2:]
+    assert (proposed.name, enacted.name) == ("PolicyProposed", "PolicyEnacted")
+    ready = {"policy_hash": policy.hash, "ready_at": chain.timestamp, "encoded": policy.encode()}
+    assert proposed.args == ready
+    assert enacted.args == {"policy_hash": policy.hash, "previous": ZERO}
 
 
 def test_policy_code__is_the_encoded_policy(chain: RevmChain, registry: Contract) -> None:
@@ -98,17 +109,19 @@ def test_policy_code__is_the_encoded_policy(chain: RevmChain, registry: Contract
 
 @pytest.mark.parametrize("delay", [0, 30 * 86_400 + 1])
 def test_deploy__delay_out_of_range__refused(chain: RevmChain, delay: int) -> None:
-    with pytest.raises(Reverted, match="registry: delay out of range"):
-        chain.deploy(artifact("Registry"), delay, DEFAULT, sender=chain.accounts[0])
+    with pytest.raises(Reverted, match="timelock: delay out of range"):
+        chain.deploy(artifact("Registry"), delay, DEFAULT, ZERO_ADDRESS, [], [], sender=chain.accounts[0])
 
 
 def test_deploy__bad_policy__refused(chain: RevmChain) -> None:
+    args = (DELAY, with_margin(3_001, 16, 0), ZERO_ADDRESS, [], [])
     with pytest.raises(Reverted, match="registry: kappa out of range"):
-        chain.deploy(artifact("Registry"), DELAY, with_margin(3_001, 16, 0), sender=chain.accounts[0])
+        chain.deploy(artifact("Registry"), *args, sender=chain.accounts[0])
 
 
 SHOCK_BOUNDS = [
     5_000_000, 1_000_000, 5_000_000, 1_000_000, 1_000_000, 200_000, 1_000_000, 1_000_000, 200_000, 100_000, 500_000,
+    1_000_000, 500_000, 1_000_000, 10_000, 100_000_000,
 ]  # fmt: skip
 BAD: list[tuple[str, Words]] = [
     ("registry: unknown policy version", (2, *DEFAULT[1:])),
@@ -126,7 +139,7 @@ BAD: list[tuple[str, Words]] = [
     ("registry: trade fee out of range", with_margin(101, 16, 208)),
     ("registry: price band out of range", with_margin(0, 16, 224)),
     ("registry: price band out of range", with_margin(5_001, 16, 224)),
-    ("registry: margin bits not zero", with_margin(1, 16, 240)),
+    ("registry: gas multiple out of range", with_margin(501, 16, 240)),
     ("registry: row bits not zero", with_row(3, 1, 112, 144)),
     ("registry: row of the wrong kind", with_row(3, 1, 8, 0)),
     ("registry: row of the wrong kind", with_row(27, 0, 8, 0)),
@@ -148,8 +161,7 @@ BAD: list[tuple[str, Words]] = [
     ("registry: first row is not the mark", with_row(0, 1, 8, 8)),
     ("registry: first row is not the mark", with_row(0, 1, 64, 16)),
     *(("registry: shock out of range", with_shock(i, most + 1)) for i, most in enumerate(SHOCK_BOUNDS)),
-    ("registry: shock beyond the last not zero", with_shock(11, 1)),
-    ("registry: shock beyond the last not zero", with_shock(15, 1)),
+    *(("registry: limit is zero", with_shock(i, 0)) for i in range(11, 16)),
     ("registry: no underlying", with_underlyings([])),
     ("registry: underlyings not ascending", with_underlyings([DEFAULT[4][1], DEFAULT[4][0]])),
     ("registry: underlyings not ascending", with_underlyings([DEFAULT[4][0], DEFAULT[4][0]])),
@@ -162,7 +174,8 @@ BAD: list[tuple[str, Words]] = [
     ("registry: slew out of range", with_underlying(0, 10_000_001, 32, 112)),
     ("registry: slew falls faster than it rises", with_underlying(0, 100_001, 32, 80)),
     ("registry: depth is zero", with_underlying(0, 0, 48, 32)),
-    ("registry: underlying bits not zero", with_underlying(1, 1, 32, 0)),
+    ("registry: open-interest limit is zero", with_underlying(1, 0, 16, 16)),
+    ("registry: haircut out of range", with_underlying(1, 10_001, 16, 0)),
 ]  # fmt: skip
 
 
@@ -170,7 +183,7 @@ def test_propose__any_parameter_out_of_bounds__refused(chain: RevmChain, registr
     for words, policy in BAD:
         with pytest.raises(Reverted, match=words):
             registry.send.propose_policy(policy, sender=chain.accounts[0])
-    assert registry.call.proposed_policy() == (ZERO, 0)
+    assert registry.call.proposal(1, 0) == (ZERO, 0)
 
 
 GOOD: list[Words] = [
@@ -198,7 +211,7 @@ def test_propose__parameters_at_their_bounds__accepted(chain: RevmChain, registr
             "ready_at": receipt.timestamp + DELAY,
             "encoded": encoded(policy),
         }
-        assert registry.call.proposed_policy() == (keccak(encoded(policy)), receipt.timestamp + DELAY)
+        assert registry.call.proposal(1, 0) == (keccak(encoded(policy)), receipt.timestamp + DELAY)
 
 
 def test_propose__underlying_removed_or_lot_changed__refused(chain: RevmChain, registry: Contract) -> None:
@@ -215,48 +228,49 @@ def test_enact__after_the_delay__changes_everything_at_once(chain: RevmChain, re
     began = registry.send.propose_policy(policy, sender=owner).timestamp
     assert registry.call.policy_hash() == first
     chain.set_next_timestamp(began + DELAY - 1)
-    with pytest.raises(Reverted, match="registry: too early"):
-        registry.send.enact_policy(policy, sender=owner)
+    with pytest.raises(Reverted, match="timelock: too early"):
+        registry.send.enact_policy(digest(policy), sender=owner)
     chain.set_next_timestamp(began + DELAY)
-    with pytest.raises(Reverted, match="registry: not the proposed policy"):
-        registry.send.enact_policy(with_margin(1_001, 16, 0), sender=owner)
-    receipt = registry.send.enact_policy(policy, sender=owner)
-    made = keccak(encoded(policy))
-    assert receipt.event("PolicyEnacted").args == {"policy_hash": made, "previous": first, "encoded": encoded(policy)}
-    assert decode([ABI_TYPE], receipt.event("PolicyEnacted").args["encoded"])[0][1] == policy[1]
-    assert registry.call.policy_view() == (made, policy[1], tuple(policy[4]))
-    assert registry.call.previous_policy() == (first, receipt.timestamp)
-    assert registry.call.proposed_policy() == (ZERO, 0)
+    with pytest.raises(Reverted, match="timelock: not what was proposed"):
+        registry.send.enact_policy(digest(with_margin(1_001, 16, 0)), sender=owner)
+    receipt = registry.send.enact_policy(digest(policy), sender=owner)
+    made = digest(policy)
+    assert receipt.event("PolicyEnacted").args == {"policy_hash": made, "previous": first}
+    assert registry.call.policy_hash() == made
+    assert registry.call.terms(made)[:2] == (2, policy[1])
+    assert registry.call.terms(made)[4] == tuple(policy[4])
+    assert registry.call.terms(first)[:2] == (1, DEFAULT[1])
+    assert registry.call.proposal(1, 0) == (ZERO, 0)
     assert registry.call.underlying(7) == policy[4][2]
-    with pytest.raises(Reverted, match="registry: no policy proposed"):
-        registry.send.enact_policy(policy, sender=owner)
+    with pytest.raises(Reverted, match="timelock: nothing proposed"):
+        registry.send.enact_policy(digest(policy), sender=owner)
 
 
 def test_threat_31__timelock__cannot_be_bypassed(chain: RevmChain, registry: Contract) -> None:
     owner = chain.accounts[0]
     harmless, grab = with_margin(1_900, 16, 0), with_margin(0, 16, 0)
-    with pytest.raises(Reverted, match="registry: no policy proposed"):
-        registry.send.enact_policy(harmless, sender=owner)
+    with pytest.raises(Reverted, match="timelock: nothing proposed"):
+        registry.send.enact_policy(digest(harmless), sender=owner)
     began = registry.send.propose_policy(harmless, sender=owner).timestamp
     chain.set_next_timestamp(began + DELAY)
     registry.send.propose_policy(grab, sender=owner)  # the clock starts again
-    with pytest.raises(Reverted, match="registry: too early"):
-        registry.send.enact_policy(grab, sender=owner)
-    with pytest.raises(Reverted, match="registry: not the proposed policy"):
-        registry.send.enact_policy(harmless, sender=owner)
+    with pytest.raises(Reverted, match="timelock: too early"):
+        registry.send.enact_policy(digest(grab), sender=owner)
+    with pytest.raises(Reverted, match="timelock: not what was proposed"):
+        registry.send.enact_policy(digest(harmless), sender=owner)
 
 
 def test_cancel__proposal__is_gone(chain: RevmChain, registry: Contract) -> None:
     owner, policy = chain.accounts[0], with_margin(1_000, 16, 0)
-    with pytest.raises(Reverted, match="registry: no policy proposed"):
-        registry.send.cancel_policy(sender=owner)
+    with pytest.raises(Reverted, match="timelock: nothing proposed"):
+        registry.send.cancel(1, 0, sender=owner)
     began = registry.send.propose_policy(policy, sender=owner).timestamp
-    receipt = registry.send.cancel_policy(sender=owner)
-    assert receipt.event("PolicyCancelled").args == {"policy_hash": keccak(encoded(policy))}
-    assert registry.call.proposed_policy() == (ZERO, 0)
+    receipt = registry.send.cancel(1, 0, sender=owner)
+    assert receipt.event("Cancelled").args == {"kind": 1, "key": 0, "content": digest(policy)}
+    assert registry.call.proposal(1, 0) == (ZERO, 0)
     chain.set_next_timestamp(began + DELAY)
-    with pytest.raises(Reverted, match="registry: no policy proposed"):
-        registry.send.enact_policy(policy, sender=owner)
+    with pytest.raises(Reverted, match="timelock: nothing proposed"):
+        registry.send.enact_policy(digest(policy), sender=owner)
 
 
 def test_owner__alone__acts(chain: RevmChain, registry: Contract) -> None:
@@ -265,17 +279,17 @@ def test_owner__alone__acts(chain: RevmChain, registry: Contract) -> None:
     calls: list[tuple[Any, tuple[Any, ...]]] = [
         (registry.send.list_instruments, ([instrument(1, 1)],)),
         (registry.send.propose_policy, (policy,)),
-        (registry.send.enact_policy, (policy,)),
-        (registry.send.cancel_policy, ()),
+        (registry.send.enact_policy, (digest(policy),)),
+        (registry.send.cancel, (1, 0)),
     ]
     for call, args in calls:
         with pytest.raises(Reverted, match="ownable: caller is not the owner"):
             call(*args, sender=stranger)
     registry.send.transfer_ownership(stranger.address, sender=chain.accounts[0])
     with pytest.raises(Reverted, match="ownable: caller is not the owner"):
-        registry.send.cancel_policy(sender=stranger)
+        registry.send.cancel(1, 0, sender=stranger)
     registry.send.accept_ownership(sender=stranger)
-    registry.send.cancel_policy(sender=stranger)
+    registry.send.cancel(1, 0, sender=stranger)
 
 
 # Instruments

@@ -12,6 +12,7 @@ from eth_utils import keccak, to_checksum_address
 
 from offchain.chain.anvil import local_chain
 from offchain.chain.artifacts import artifact
+from offchain.chain.backends import ZERO as ZERO_ADDRESS
 from offchain.chain.backends import Chain, Contract, Receipt, Reverted, RevmChain
 from offchain.oracle.signatures import (
     SecretKey,
@@ -22,9 +23,10 @@ from offchain.oracle.signatures import (
     sign,
     verify,
 )
-from offchain.risk.policy import default_policy
+from offchain.risk.policy import ABI_TYPE, default_policy
 
 SLOT, MAX_AGE, MIN_INTERVAL = 30, 180, 15
+FALLBACK_DELAY, EXIT_DELAY = 900, 7 * 86_400
 DELAY = 86_400
 START = 1_700_000_010  # the first second of a slot
 ZERO = bytes(32)
@@ -34,6 +36,10 @@ BTC, ETH = 60_000_000_000, 3_000_000_000  # micro-USD
 
 def mark(underlying: int, index: int, scan: int, funding: int = 0, status: int = 1) -> int:
     return underlying << 240 | index << 176 | (funding % 2**64) << 112 | scan << 80 | status << 72
+
+
+def hash_of(policy: Any) -> bytes:
+    return keccak(encode([ABI_TYPE], [policy]))
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,9 @@ class Feed:
 def deploy(chain: Chain, committee: Contract, slot: int = SLOT) -> tuple[Contract, Contract]:
     """Registry and oracle with the default policy."""
     owner = chain.accounts[0]
-    registry = chain.deploy(artifact("Registry"), DELAY, default_policy().words, sender=owner)
-    oracle = chain.deploy(artifact("RiskOracle"), committee, registry, slot, MAX_AGE, MIN_INTERVAL, sender=owner)
+    registry = chain.deploy(artifact("Registry"), DELAY, default_policy().words, ZERO_ADDRESS, [], [], sender=owner)
+    times = (slot, MAX_AGE, MIN_INTERVAL, FALLBACK_DELAY, EXIT_DELAY)
+    oracle = chain.deploy(artifact("RiskOracle"), committee, registry, *times, sender=owner)
     return registry, oracle
 
 
@@ -101,13 +108,14 @@ def chain() -> RevmChain:
 
 @pytest.fixture
 def registry(chain: RevmChain) -> Contract:
-    return chain.deploy(artifact("Registry"), DELAY, default_policy().words, sender=chain.accounts[0])
+    args = (DELAY, default_policy().words, ZERO_ADDRESS, [], [])
+    return chain.deploy(artifact("Registry"), *args, sender=chain.accounts[0])
 
 
 @pytest.fixture
 def oracle(chain: RevmChain, registry: Contract) -> Contract:
     committee = chain.deploy(artifact("mocks/AnySignature"), sender=chain.accounts[0])
-    args = (committee, registry, SLOT, MAX_AGE, MIN_INTERVAL)
+    args = (committee, registry, SLOT, MAX_AGE, MIN_INTERVAL, FALLBACK_DELAY, EXIT_DELAY)
     return chain.deploy(artifact("RiskOracle"), *args, sender=chain.accounts[0])
 
 
@@ -144,10 +152,13 @@ def test_deploy__settings__readable(oracle: Contract, registry: Contract) -> Non
         ({3: 29}, "oracle: max_age out of range"),
         ({3: 7 * 86_400 + 1}, "oracle: max_age out of range"),
         ({4: 181}, "oracle: min_interval out of range"),
+        ({5: 86_401}, "oracle: fallback_delay out of range"),
+        ({6: FALLBACK_DELAY}, "oracle: exit_delay out of range"),
+        ({6: 30 * 86_400 + 1}, "oracle: exit_delay out of range"),
     ],
 )
 def test_deploy__bad_settings__refused(chain: RevmChain, changes: dict[int, Any], words: str) -> None:
-    args: list[Any] = ["0x" + "11" * 20, "0x" + "22" * 20, SLOT, MAX_AGE, MIN_INTERVAL]
+    args: list[Any] = ["0x" + "11" * 20, "0x" + "22" * 20, SLOT, MAX_AGE, MIN_INTERVAL, FALLBACK_DELAY, EXIT_DELAY]
     for i, value in changes.items():
         args[i] = value
     with pytest.raises(Reverted, match=words):
@@ -234,11 +245,15 @@ def test_margin_word__follows_the_policy_with_the_next_epoch(
     changed = (version, margin - 1, *rest)  # kappa is the lowest field
     registry.send.propose_policy(changed, sender=owner)
     chain.set_next_timestamp(START + 2 * DELAY)
-    registry.send.enact_policy(changed, sender=owner)
+    enacted = registry.send.enact_policy(hash_of(changed), sender=owner).timestamp
     assert oracle.call.latest()[6] == margin
-    refused(oracle, feed.at(START + 2 * DELAY + 60), "oracle: policy is not in force")
-    post(oracle, feed.at(START + 2 * DELAY + 90, policy_hash=registry.call.policy_hash()))
+    refused(oracle, feed.at(enacted + 60, policy_hash=ZERO), "registry: policy is not in force")
+    post(oracle, feed.at(enacted + 90))  # computed before the change: the policy before counts for another `delay`
+    assert oracle.call.latest()[6] == margin
+    post(oracle, feed.at(enacted + 120, policy_hash=registry.call.policy_hash()))
     assert oracle.call.latest()[6] == margin - 1
+    refused(oracle, feed.at(enacted + 150), "oracle: policy older than the last epoch's")
+    refused(oracle, feed.at(enacted + DELAY), "registry: policy is not in force")
 
 
 # Time
@@ -342,7 +357,7 @@ def test_scan_range__bounds_moved_past_it__still_has_a_way(
     began = registry.send.propose_policy(lifted, sender=owner).timestamp
     post(oracle, feed.at(began + DELAY // SLOT * SLOT, mark(1, BTC, 100_000), eth))
     chain.set_next_timestamp(began + DELAY + 60)
-    registry.send.enact_policy(lifted, sender=owner)
+    registry.send.enact_policy(hash_of(lifted), sender=owner)
     at = began + DELAY + 120
     policy_hash = registry.call.policy_hash()
     refused(oracle, feed.at(at, mark(1, BTC, 110_000), eth, policy_hash=policy_hash), "scan range out of bounds")

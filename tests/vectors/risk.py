@@ -50,7 +50,8 @@ INSTRUMENTS = [
 ]
 
 # pricing, as docs/protocol.md and the design state it
-SHOCKS = [500_000, 250_000, 500_000, 300_000, 130_000, 45_000, 250_000, 200_000, 7_500, 500, 1_000, 0, 0, 0, 0, 0]
+SHOCKS = [500_000, 250_000, 500_000, 300_000, 130_000, 45_000, 250_000, 200_000, 7_500, 500, 1_000]
+LIMITS = [50_000, 30_000, 50_000, 10, 500_000]
 TAILS = [(-0.66, 0.21), (-0.33, 0.42), (0.5, 0.2772), (1, 0.1386), (2, 0.0693), (3, 0.0462), (5, 0.02772)]
 
 
@@ -110,7 +111,8 @@ def leaf(kind, underlying, expiry, strike, forward, iv, funding, interest, statu
     c_long = c_short = math.ceil(a_lot * rate)
     if kind in (3, 4):
         c_long = min(c_long, min(array))
-        c_short = math.ceil(a_lot * (rate + Fraction(7_500, 10**6)))
+        minimum = max(7_500, math.ceil(Fraction(R[underlying], 16)))
+        c_short = math.ceil(a_lot * (rate + Fraction(minimum, 10**6)))
     identifier = instrument_id(underlying, expiry, strike, kind)
     return {
         "id": f"0x{identifier:026x}", "forward": forward, "iv": iv, "open_interest": interest,
@@ -224,19 +226,20 @@ def policy() -> dict:
         rows += [(0, volatility, move * 250_000, 0) for volatility in (0, 1, 2)]
     rows += [(1, 1, round(move * 10**6), round(weight * 10**8)) for move, weight in TAILS]
     rows += [(kind, 0, sign * 10**6, 0) for kind in (2, 3, 4) for sign in (1, -1)]
-    margin = bits((0, 16), (500, 16), (3, 16), (100 * 10**6, 48), (5_000, 16), (1_800, 32), (6_000, 16), (1_000, 16),
+    margin = bits((120, 16), (500, 16), (3, 16), (100 * 10**6, 48), (5_000, 16), (1_800, 32), (6_000, 16), (1_000, 16),
                   (20 * 10**6, 48), (12_500, 16), (2_000, 16))  # fmt: skip
     bounds = (80_000, 400_000, 100_000, 10_000)
-    listed = [(1, 1_000, *bounds, 1_000_000), (2, 100, *bounds, 2_000_000)]
+    listed = [(1, 1_000, *bounds, 1_000_000, 500, 1_000), (2, 100, *bounds, 2_000_000, 500, 1_200)]
     words = {
         "version": 1,
         "margin": margin,
         "rows": [bits((0, 112), (weight, 64), (move, 64), (vol, 8), (kind, 8)) for kind, vol, move, weight in rows],
-        "shocks": SHOCKS,
-        "underlyings": [bits((u, 16), (n, 32), (a, 32), (b, 32), (up, 32), (down, 32), (depth, 48), (0, 32))
-                        for u, n, a, b, up, down, depth in listed],
+        "shocks": SHOCKS + LIMITS,
+        "underlyings": [bits((u, 16), (n, 32), (a, 32), (b, 32), (up, 32), (down, 32), (depth, 48),
+                             (interest, 16), (haircut, 16))
+                        for u, n, a, b, up, down, depth, interest, haircut in listed],
     }  # fmt: skip
-    flat = [0x20, 1, margin, *words["rows"], *SHOCKS, (2 + 40 + 16 + 1) * 32, len(listed), *words["underlyings"]]
+    flat = [0x20, 1, margin, *words["rows"], *SHOCKS, *LIMITS, (2 + 40 + 16 + 1) * 32, len(listed), *words["underlyings"]]
     words["encoded"] = "0x" + "".join(x[2:] if isinstance(x, str) else f"{x:064x}" for x in flat)
     return words
 

@@ -1,0 +1,67 @@
+# pragma version 0.4.3
+"""
+@title Kept policies
+@license GNU Affero General Public License v3.0 only
+@notice Reads words of a policy that is kept as the code of a contract: a zero byte, its hash, `abi_encode(policy)`.
+"""
+
+from lib import code_storage
+from lib import constants
+
+
+# @dev Where the words of a kept policy stand, bytes: its hash, then its encoding, which is an offset, the tuple (version,
+#      margin, 40 rows, 16 shocks, an offset), the count of underlyings and the underlyings.
+HASH_AT: constant(uint256) = code_storage.DATA_AT
+MARGIN_AT: constant(uint256) = HASH_AT + 96
+COUNT_AT: constant(uint256) = HASH_AT + 1952
+UNDERLYINGS_AT: constant(uint256) = HASH_AT + 1984
+SHOCKS_AT: constant(uint256) = MARGIN_AT + 41 * 32
+
+
+@view
+@internal
+def _hash_of(where: address) -> bytes32:
+    """
+    @param where A policy's contract.
+    @return bytes32 Its hash.
+    """
+    return convert(self._word(where, HASH_AT), bytes32)
+
+
+@view
+@internal
+def _word(where: address, at: uint256) -> uint256:
+    """
+    @param where The policy's contract.
+    @param at Byte of its code at which the word begins.
+    @return uint256 The word.
+    """
+    return convert(extract32(slice(where.code, at, 32), 0), uint256)
+
+
+@view
+@internal
+def _underlyings_of(where: address) -> DynArray[uint256, constants.MAX_LISTED]:
+    """
+    @param where A policy's contract.
+    @return DynArray The words of its underlyings, ascending.
+    """
+    found: DynArray[uint256, constants.MAX_LISTED] = []
+    for i: uint256 in range(self._word(where, COUNT_AT), bound=constants.MAX_LISTED):
+        found.append(self._word(where, UNDERLYINGS_AT + 32 * i))
+    return found
+
+
+@view
+@internal
+def _underlying(where: address, underlying: uint256) -> uint256:
+    """
+    @param where A policy's contract.
+    @param underlying Its number.
+    @return uint256 Its word.
+    """
+    for i: uint256 in range(self._word(where, COUNT_AT), bound=constants.MAX_LISTED):
+        word: uint256 = self._word(where, UNDERLYINGS_AT + 32 * i)
+        if word >> 240 == underlying:
+            return word
+    raise "registry: underlying is not listed"
