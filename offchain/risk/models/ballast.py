@@ -16,7 +16,7 @@ import numpy as np
 from offchain.config import UNDERLYINGS
 from offchain.instruments import Kind
 from offchain.risk.book import Book
-from offchain.risk.models.kernel import Legs, Scan, pnl, row_names, values
+from offchain.risk.models.kernel import Scan, pnl, row_names, values
 from offchain.risk.models.result import ModelError, Part, Requirement, usd_only
 from offchain.risk.policy import INITIAL_SCAN_RANGE, Policy, UnderlyingParams, default_policy
 from offchain.risk.scenarios import Grid
@@ -41,7 +41,7 @@ class BallastParams:
         return next((each for each in self.policy.underlyings if each.underlying == number), None)
 
 
-def _closeout(book: Book, name: str, legs: Legs, value: np.ndarray, params: BallastParams) -> float:
+def _closeout(book: Book, name: str, reach: float, value: np.ndarray, params: BallastParams) -> float:
     """Close-out cost of the legs of one underlying, without the keeper reserve, USD."""
     shocks, market = params.policy.shocks, book.underlyings[name]
     listed = params.listed(name)
@@ -63,7 +63,7 @@ def _closeout(book: Book, name: str, legs: Legs, value: np.ndarray, params: Ball
         if leg.kind.is_option and leg.quantity > 0.0:
             cost = min(cost, max(float(value[at].min()), 0.0))
         elif leg.kind.is_option:
-            cost += leg.forward * shocks.short_option_minimum / MICRO
+            cost += leg.forward * max(shocks.short_option_minimum / MICRO, reach / 16.0)
         total += abs(leg.quantity) * cost
     return total
 
@@ -94,7 +94,7 @@ def margin(book: Book, params: BallastParams | None = None) -> Requirement:
         parts.append(Part("scenarios", name, factor * scan.loss, scan.loss))
         weight = grid.weight[None, :]
         shown = legs.marks()[:, None] * (1.0 - weight) + weight * values(legs, grid, reach)
-        cost = _closeout(book, name, legs, shown, params)
+        cost = _closeout(book, name, reach, shown, params)
         parts.append(Part("close-out", name, factor * cost, cost))
     if len(scans) > 1:
         apart = sum(scan.loss for scan in scans)
@@ -117,8 +117,8 @@ def parameters() -> list[tuple[str, str]]:
         ("volatility floor", f"{s.vol_floor / MICRO:.0%}"),
         ("tails", "-66 % to +500 %, 7, weights .21 to .0277"),
         ("other rows", f"basis {s.basis / MICRO:.1%}, twist {s.twist / MICRO:.0%}, skew {s.skew / MICRO:.0%}"),
-        ("add-ons", f"close-out (short option {s.short_option_minimum / MICRO:.2%} of forward), reserve "
-                    f"{m.reserve // MICRO} USD"),
+        ("add-ons", f"close-out (short option {s.short_option_minimum / MICRO:.2%} or R/16 of forward), "
+                    f"reserve {m.reserve // MICRO} USD"),
         ("between underlyings", f"credit kappa {m.kappa / BASIS:.0%} of what joint rows save"),
         ("IM / MM", f"{m.im_factor / BASIS:.2f}"),
     ]  # fmt: skip

@@ -9,6 +9,8 @@ delta shocks; each underlying by itself, and in its coin where it settles in it.
               D1 delta of long options, D2 of futures and short options
     IM      = |worst| + roll + delta,  MM = 0.8 IM
 
+In coins, the worst is taken to nine decimals: so the venue's own figures add up.
+
 Source: Deribit, "Portfolio Margin" (support.deribit.com, article 25944756247837) and its margin page; parameters of BTC
 2024 and ETH February 2026. A token held counts as a position of delta 1 in the matrix and in D2: haircuts of
 cross-collateral accounts are not part of this model.
@@ -40,7 +42,8 @@ EXTENDED = (-0.66, -0.33, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
 class DeribitParams:
     """Parameters of one currency; money in USD, names as in the module's text.
 
-    price_range : R. up, down, floor : of volatility. annual, min_move : of the roll shock.
+    price_range : R. decimals : of coins in the worst loss. up, down, floor : of volatility. annual, min_move : of the
+    roll shock.
     """
 
     price_range: float
@@ -55,6 +58,7 @@ class DeribitParams:
     threshold: float
     factor: float = 1.0
     maintenance: float = 0.8
+    decimals: int = 9
     extended: tuple[float, ...] = EXTENDED
 
     def grid(self) -> Grid:
@@ -100,6 +104,11 @@ def delta_shock(legs: Legs, index: float, params: DeribitParams) -> float:
     return min(params.max_delta_shock, rate) * abs(net)
 
 
+def matrix_loss(loss: float, index: float, params: DeribitParams) -> float:
+    """Loss of the matrix of a coin-settled account, USD, whose coins are rounded to the nearest of `decimals`."""
+    return round(loss / index, params.decimals) * index
+
+
 def margin(book: Book, params: dict[str, DeribitParams] | None = None) -> Requirement:
     """Requirement of a book; formulas in the module's text. Underlyings add up."""
     parts, scans, factor = [], [], 1.0
@@ -114,7 +123,7 @@ def margin(book: Book, params: dict[str, DeribitParams] | None = None) -> Requir
         scan = Scan(name, places, row_names(grid, p.price_range), gains, totals)
         scans.append(scan)
         for what, loss in (
-            ("risk matrix", scan.loss),
+            ("risk matrix", matrix_loss(scan.loss, market.index, p) if market.coin else scan.loss),
             ("roll shock", roll(legs, p) * market.index),
             ("delta shock", delta_shock(legs, market.index, p) * market.index),
         ):

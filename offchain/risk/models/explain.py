@@ -150,6 +150,7 @@ def scenario_plot(found: Requirement) -> list[Markup]:
         worst = scan.worst if scan.loss else -1
         colors = [LOSS if at == worst else (MUTED if total < 0 else GAIN) for at, total in enumerate(scan.totals)]
         axes.barh(places, scan.totals, color=colors, height=0.7)
+        axes.set_ylim(-0.8, len(scan.names) - 0.2)
         axes.set_yticks(places, scan.names, fontsize=7)
         axes.axvline(0.0, color=INK, linewidth=0.8)
         axes.set_xlabel("profit and loss, USD", fontsize=8)
@@ -174,7 +175,8 @@ def comparison_plot(found: Mapping[str, Requirement | str]) -> Markup:
         axes.axvline(next(iter(taken.values())).equity, color=LOSS, linewidth=1.2, label="equity")
     axes.set_yticks(places, list(taken), fontsize=9)
     axes.set_xlabel("USD", fontsize=8)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.set_ylim(-0.6, max(len(taken), 1) - 0.4)
+    axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
     return _svg(figure)
 
 
