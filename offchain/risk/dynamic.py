@@ -74,6 +74,7 @@ class MarginModel:
     confidence : of a margin. period : margin period of risk, days.
     overlapping : whether a period of several days takes the quantile of overlapping sums of `z`, instead of
     sqrt(period). normal : whether the quantile is the normal one instead (RiskMetrics).
+    band, up, down : hysteresis and daily slew of what is posted, see `posted`.
     """
 
     name: str = "HAR-RV, half long-run"
@@ -88,6 +89,9 @@ class MarginModel:
     period: int = 1
     overlapping: bool = False
     normal: bool = False
+    band: float = 0.0
+    up: float = math.inf
+    down: float = math.inf
 
     def __post_init__(self) -> None:
         for name in ("long_run", "stress_weight"):
@@ -131,6 +135,8 @@ class MarginModel:
         if self.stress_weight:
             stressed = np.maximum.accumulate(rolling_quantile(loss, self.confidence, WARMUP, first))
             base = (1.0 - self.stress_weight) * base + self.stress_weight * stressed * math.sqrt(self.period)
+        if self.band or math.isfinite(self.up) or math.isfinite(self.down):
+            base = posted(base, self.up, self.down, self.band)
         return np.maximum(base, 0.0)
 
     def _quantiles(self, z: Array, first: int) -> Array:
