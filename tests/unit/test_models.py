@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from offchain.instruments import Instrument, Kind
 from offchain.risk import black76, portfolios
@@ -282,6 +284,66 @@ def test_kernel__values__loop_over_legs_and_rows_agrees() -> None:
                 value = float(black76.price(price, leg.strike, legs.years[at] - 1 / 365, vol, call))
                 mark = float(black76.price(leg.forward, leg.strike, legs.years[at], leg.volatility, call))
             assert gains[at, row] == pytest.approx(leg.quantity * weight * (value - mark), rel=1e-12, abs=1e-9)
+
+
+LEGS = st.lists(
+    st.tuples(
+        st.sampled_from(["BTC", "ETH"]),
+        st.sampled_from(["perpetual", "call", "put"]),
+        st.sampled_from([0.05, 0.5, 0.9, 1.0, 1.2, 3.0]),
+        st.integers(-500, 500).filter(bool).map(lambda n: n / 7),
+        st.sampled_from([0.05, 0.6, 3.0]),
+    ),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda leg: (leg[0], leg[1]) if leg[1] == "perpetual" else leg[:3],
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(LEGS, st.randoms(use_true_random=False))
+def test_every_model__random_books__finite_ordered_and_blind_to_order(legs: list[tuple], chance) -> None:
+    written = []
+    for name, kind, moneyness, quantity, volatility in legs:
+        leg = {"underlying": name, "kind": kind, "quantity": quantity}
+        if kind != "perpetual":
+            strike = moneyness * (100_000 if name == "BTC" else 2_000)
+            leg |= {"expiry": "2026-01-31", "strike": strike, "volatility": volatility}
+        written.append(leg)
+    shuffled = written.copy()
+    chance.shuffle(shuffled)
+    for model in MODELS:
+        found, again = requirement(_book(*written), model), requirement(_book(*shuffled), model)
+        assert found.initial >= found.maintenance - 1e-6 >= -1e-5
+        assert again.initial == pytest.approx(found.initial, rel=1e-9, abs=1e-6)
+        assert sum(s.contributions().sum() for s in found.scans) == pytest.approx(
+            sum(s.loss for s in found.scans), abs=1e-4
+        )
+
+
+@settings(max_examples=25, deadline=None)
+@given(LEGS, LEGS)
+def test_scenario_rule__two_books_together__ask_for_no_more(one: list[tuple], other: list[tuple]) -> None:
+    """The worst of a sum is at most the sum of the worst: Ballast's scenario risk of a joint book, without close-out."""
+
+    def risk(legs: list[tuple]) -> float:
+        total: dict[tuple, float] = {}
+        for name, kind, moneyness, quantity, volatility in legs:
+            key = (name, kind, None, None) if kind == "perpetual" else (name, kind, moneyness, volatility)
+            total[key] = total.get(key, 0.0) + quantity
+        at: dict[str, np.ndarray] = {}
+        for (name, kind, moneyness, volatility), quantity in total.items():
+            price = 100_000.0 if name == "BTC" else 2_000.0
+            many = [
+                np.array([v])
+                for v in (quantity, price, 0.0, (moneyness or 0.0) * price, 30 / 365, volatility or 0, 1.0)
+            ]
+            leg = kernel.Legs(np.array([int(Kind[kind.upper()])]), *many)
+            grid = kernel.Grid.of(default_policy())
+            at[name] = at.get(name, 0.0) + kernel.pnl(leg, grid, 0.16)[0]
+        return -sum(float(v.min()) for v in at.values())
+
+    assert risk(one + other) <= risk(one) + risk(other) + 1e-6
 
 
 def test_position_greeks__sum_of_deltas__by_kind() -> None:

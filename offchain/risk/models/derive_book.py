@@ -107,11 +107,7 @@ def margin(book: Book, params: dict[str, DeriveParams] | None = None) -> Require
             "collateral haircut": found.im_collateral,
             "feeds of low confidence": found.confidence,
         }
-        loss = -min(found.loss, 0.0)
-        parts.append(Part("scenarios", name, found.im_factor * loss, p.mm_factor * loss))
-        gain = max(found.loss, 0.0)
-        if gain:
-            parts.append(Part("gain in every scenario", name, -found.im_factor * gain, -p.mm_factor * gain))
+        parts.append(Part("scenarios", name, -found.im_factor * found.loss, -p.mm_factor * found.loss))
         for what in dict.fromkeys([*maintenance, *initial]):
             base = maintenance.get(what, 0.0)
             parts.append(Part(what, name, base + initial.get(what, 0.0), base))

@@ -26,21 +26,30 @@ class Vector:
     """Volatilities of each expiry's options as published, beside those computed from the feed."""
 
 
+def _truth(value: Any) -> bool:
+    """A flag written as a truth value, a number, or either as text."""
+    known = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+    text = str(value).lower()
+    if text not in known:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return known[text]
+
+
 def _expiries(scenario: dict[str, Any]) -> tuple[tuple[Expiry, ...], tuple[np.ndarray, ...]]:
-    feeds = {feed["FeedExpiry"]: feed for feed in scenario.get("OptionFeeds", [])}
+    feeds = {float(feed["FeedExpiry"]): feed for feed in scenario.get("OptionFeeds", [])}
     groups: dict[float, list[dict[str, Any]]] = {}
     for option in scenario.get("Options", []):
-        groups.setdefault(option["Expiry"], []).append(option)
+        groups.setdefault(float(option["Expiry"]), []).append(option)
     expiries, quoted = [], []
     for seconds, options in groups.items():
         if seconds not in feeds:
-            raise ValueError(f"no feed for the options that expire in {seconds} s")
+            raise ValueError(f"no feed for the options that expire in {seconds:g} s")
         feed = feeds[seconds]
         strike = np.array([float(o["Strike"]) for o in options])
         fixed = float(feed.get("ForwardFixed", 0.0))
         expiries.append(
             Expiry(
-                float(seconds),
+                seconds,
                 float(feed["Forward"]) - fixed,
                 fixed,
                 float(feed["Rate"]),
@@ -48,7 +57,7 @@ def _expiries(scenario: dict[str, Any]) -> tuple[tuple[Expiry, ...], tuple[np.nd
                 strike,
                 Feed(*(float(v) for v in feed["SVIparam"])).volatility(strike),
                 np.array([float(o["Amount"]) for o in options]),
-                np.array([bool(o["IsCall"]) for o in options]),
+                np.array([_truth(o["IsCall"]) for o in options]),
             )
         )
         quoted.append(np.array([float(o["MarkVol"]) for o in options]))
@@ -104,7 +113,7 @@ def read_vector(path: Path) -> Vector:
                 Collateral(
                     float(c["Amount"]) * float(c["Price"]) / stable,
                     float(c["Confidence"]),
-                    bool(c["IsRiskCancelling"]),
+                    _truth(c["IsRiskCancelling"]),
                     float(c["IMHaircut"]),
                     float(c["MMHaircut"]),
                 )
