@@ -324,7 +324,7 @@ def test_every_model__random_books__finite_ordered_and_blind_to_order(legs: list
 @settings(max_examples=25, deadline=None)
 @given(LEGS, LEGS)
 def test_scenario_rule__two_books_together__ask_for_no_more(one: list[tuple], other: list[tuple]) -> None:
-    """The worst of a sum is at most the sum of the worst: Ballast's scenario risk of a joint book, without close-out."""
+    """The worst of a sum is at most the sum of the worst: Ballast's scenario risk, without close-out."""
 
     def risk(legs: list[tuple]) -> float:
         total: dict[tuple, float] = {}
