@@ -132,14 +132,11 @@ def _checked(
 def _values(columns: _Columns, grid: Grid) -> Array:
     """Value of one lot in each row, dollars: (n, rows). Both engines give the same bits."""
     c = columns
-    option = (c.kind == Kind.CALL) | (c.kind == Kind.PUT)
-    dated = option | (c.kind == Kind.FUTURE)
-    funding = np.where(c.kind == Kind.PERPETUAL, c.funding, 0.0)
-    sign = np.where(option, np.where(c.kind == Kind.CALL, 1.0, -1.0), 0.0)
-    if len(option) * len(grid.move) >= COMPILE_FROM:
-        return _compiled(c, grid, sign, dated, funding)
+    sign, dated = _signs(c)
+    if len(sign) * len(grid.move) >= COMPILE_FROM:
+        return _compiled(_kernel_inputs(c, grid, sign, dated))
     prices = grid.forwards(c.forward, dated, c.years, c.scan_range)
-    options = np.flatnonzero(option)
+    options = np.flatnonzero(sign)
     if len(options):
         years, strike = c.years[options], c.strike[options]
         volatility = grid.volatilities(c.volatility[options], strike / c.forward[options], years * (YEAR / DAY))
@@ -148,13 +145,20 @@ def _values(columns: _Columns, grid: Grid) -> Array:
         )
     mark = prices[:, :1]
     weighted = np.where(grid.weight == 1.0, prices, mark + grid.weight * (prices - mark))
-    return weighted / c.lots[:, None] - funding[:, None]
+    return weighted / c.lots[:, None] - _funding(c)[:, None]
 
 
-def _compiled(c: _Columns, grid: Grid, sign: Array, dated: npt.NDArray[np.bool_], funding: Array) -> Array:
+def _compiled(inputs: tuple[Array, ...]) -> Array:
     """`_values` by the compiled loop."""
     from offchain.risk import pricing_kernel
 
+    out = np.empty((len(inputs[0]), inputs[-1].shape[1]))
+    pricing_kernel.fill_values(*inputs, out)
+    return out
+
+
+def _kernel_inputs(c: _Columns, grid: Grid, sign: Array, dated: npt.NDArray[np.bool_]) -> tuple[Array, ...]:
+    """What `pricing_kernel.fill_values` takes, in its order, but for `out`."""
     days = c.years * (YEAR / DAY)
     moneyness = np.where(sign != 0.0, c.strike / c.forward, 1.0)
     volatility = np.stack(
@@ -168,8 +172,7 @@ def _compiled(c: _Columns, grid: Grid, sign: Array, dated: npt.NDArray[np.bool_]
         + [grid.move * (grid.kind == kind) for kind in (RowKind.TWIST, RowKind.SKEW)]
         + [grid.weight]
     )
-    out = np.empty((len(sign), rows.shape[1]))
-    pricing_kernel.fill_values(
+    return (
         sign,
         c.forward,
         c.strike,
@@ -180,11 +183,35 @@ def _compiled(c: _Columns, grid: Grid, sign: Array, dated: npt.NDArray[np.bool_]
         np.where(dated, grid.basis * (0.5 + 2.0 * c.years), 0.0),
         c.scan_range,
         c.lots,
-        funding,
+        _funding(c),
         rows,
-        out,
     )
-    return out
+
+
+def _funding(c: _Columns) -> Array:
+    """What a lot has paid in funding, dollars: perpetuals only."""
+    return np.where(c.kind == Kind.PERPETUAL, c.funding, 0.0)
+
+
+def _signs(c: _Columns) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """1 for a call, -1 for a put, 0 otherwise; and which instruments have an expiry."""
+    option = (c.kind == Kind.CALL) | (c.kind == Kind.PUT)
+    return np.where(option, np.where(c.kind == Kind.CALL, 1.0, -1.0), 0.0), option | (c.kind == Kind.FUTURE)
+
+
+def pricing_inputs(
+    instruments: Sequence[Instrument],
+    forwards: Sequence[int] | Ints,
+    ivs: Sequence[int] | Ints,
+    index: Mapping[int, int],
+    funding: Mapping[int, int],
+    scan_range: Mapping[int, int],
+    timestamp: int,
+    policy: Policy,
+) -> tuple[Array, ...]:
+    """What is priced for `risk_arrays`, as plain arrays: the inputs of `pricing_kernel.fill_values` but for `out`."""
+    columns = _columns(instruments, forwards, ivs, index, funding, scan_range, timestamp, policy)
+    return _kernel_inputs(columns, Grid.of(policy), *_signs(columns))
 
 
 def risk_arrays(

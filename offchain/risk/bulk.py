@@ -245,8 +245,11 @@ class BulkBook:
 
         most = int(max(np.max(c_long, initial=0), np.max(c_short, initial=0)))
         largest = (int(max(arrays.max(initial=0), -arrays.min(initial=0))), most)
-        money, wide = self._money(cash, largest, params)
-        numbers = np.zeros((len(self.accounts), 5), dtype=np.int64)
+        if isinstance(cash, np.ndarray) and cash.dtype == np.int64 and len(cash) == len(self.accounts):
+            money, wide = cash, np.zeros(len(cash), dtype=np.bool_)
+        else:
+            money, wide = self._money(cash, largest, params)
+        numbers = np.empty((len(self.accounts), 5), dtype=np.int64)
         underlying = [key >> 88 for key in self.instruments]
         margin_kernel.fill_margins(
             self.indptr,
@@ -258,6 +261,8 @@ class BulkBook:
             self.sum_abs,
             money,
             wide,
+            2.0 * largest[0] + largest[1],
+            _SAFE,
             params.kappa,
             params.im_factor,
             params.reserve,
@@ -288,10 +293,6 @@ class BulkBook:
             raise ValueError(f"{len(cash)} cash balances for {len(self.accounts)} accounts")
         value, cost = largest
         bound = self.sum_abs.astype(np.float64) * (2.0 * value + cost) + float(params.reserve)
-        if isinstance(cash, np.ndarray) and cash.dtype == np.int64:
-            bound += np.abs(cash.astype(np.float64))
-            wide = bound >= _SAFE
-            return (np.where(wide, 0, cash) if wide.any() else cash), wide
         bound += np.array([abs(float(c)) for c in cash])
         wide = bound >= _SAFE
         return np.array([0 if w else int(c) for c, w in zip(cash, wide.tolist(), strict=True)], dtype=np.int64), wide

@@ -24,9 +24,10 @@ Anything = npt.NDArray[Any]
 
 _NARROW = 2**31
 _OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+_INLINE = {**_OPTIONS, "forceinline": True}
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _add(acc, begin, end, narrow, columns, lots, table):  # type: ignore[no-untyped-def]
     """``acc[s] = sum q v[s]`` over the positions from `begin` to `end`; unsigned places spare a sign check a load."""
     for s in range(SCENARIOS):
@@ -45,7 +46,7 @@ def _add(acc, begin, end, narrow, columns, lots, table):  # type: ignore[no-unty
                 acc[s] += large * np.int64(table[place, s])
 
 
-@njit(**_OPTIONS)
+@njit(**_INLINE)
 def _least(lanes, half):  # type: ignore[no-untyped-def]
     """Least of the lanes, as a tree, which stays in vector registers; `half` is scratch of 20."""
     for s in range(20):
@@ -60,16 +61,17 @@ def _least(lanes, half):  # type: ignore[no-untyped-def]
 @njit(**_OPTIONS)
 def fill_margins(
     indptr: Ints, columns: Anything, lots: Ints, ends: Anything, table: Anything, costs: Ints, sum_abs: Ints,
-    cash: Ints, skip: Anything, kappa: int, factor: int, reserve: int, out: Ints,
+    cash: Ints, wide: Anything, a_lot: float, safe: float, kappa: int, factor: int, reserve: int, out: Ints,
 ) -> None:  # fmt: skip
-    """The margin rule for every account that is not skipped.
+    """The margin rule for every account that is not wide.
 
     Parameters
     ----------
     indptr, columns, lots, sum_abs, cash : as in `risk.bulk.BulkBook`.
     ends : int32 (I,): of each instrument, the place after the last one of its underlying.
     table : int32 (I, 40), risk arrays. costs : int64 (I, 2), close-out a lot, long and short.
-    skip : bool (A,), accounts to leave alone: those beyond the 64-bit bound of `risk.bulk`.
+    wide : bool (A,), accounts to leave alone; set for those beyond the 64-bit bound of `risk.bulk`, which is
+        ``sum |q| * a_lot + |cash| + reserve < safe``.
     kappa, factor : 1e-4. reserve : micro-USD.
     out : int64 (A, 5), written: PV, risk, close-out with the reserve, MM excess, IM excess.
     """
@@ -77,7 +79,8 @@ def fill_margins(
     total = np.empty(SCENARIOS, dtype=np.int64)
     half = np.empty(20, dtype=np.int64)
     for account in range(len(indptr) - 1):
-        if skip[account]:
+        if wide[account] or sum_abs[account] * a_lot + abs(float(cash[account])) + reserve >= safe:
+            wide[account] = True
             continue
         at, end = indptr[account], indptr[account + 1]
         narrow = sum_abs[account] < _NARROW

@@ -75,26 +75,6 @@ def _tail(y):  # type: ignore[no-untyped-def]
     return w * _tail_series((5.0 - y * (19.0 / 9.0)) * w)
 
 
-@njit(**_INLINE)
-def _price(forward, strike, root, volatility, sign):  # type: ignore[no-untyped-def]
-    spread = volatility * root
-    live = (spread > 0.0) & (forward > 0.0)
-    s = spread if live else 1.0
-    d1 = _log((forward if live else strike) / strike) / s + 0.5 * s
-    d2 = d1 - s
-    u = 0.5 * d1 * d1
-    scale = forward * _exp_minus(u if u < MOST else MOST)
-    y1, y2 = abs(d1), abs(d2)
-    one = scale * _tail(y1 if y1 < FAR else FAR)
-    two = scale * _tail(y2 if y2 < FAR else FAR)
-    one = one if sign * d1 < 0.0 else forward - one
-    two = two if sign * d2 < 0.0 else strike - two
-    least = sign * (forward - strike)
-    least = least if least > 0.0 else 0.0
-    value = sign * (one - two)
-    return value if live & (value > least) else least
-
-
 @njit(**_OPTIONS)
 def fill_values(
     sign: Array, forward: Array, strike: Array, root: Array, volatility: Array, twist: Array, skew: Array, slope: Array,
@@ -116,21 +96,46 @@ def fill_values(
         rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], rows[8],
     )  # fmt: skip
     count = rows.shape[1]
+    x, d1, d2, scale, safe, alive = (
+        np.empty(count), np.empty(count), np.empty(count), np.empty(count), np.empty(count), np.empty(count),
+    )  # fmt: skip
     for i in range(len(forward)):
-        f, r, b = forward[i], scan_range[i], slope[i]
+        f, r, b, size, paid = forward[i], scan_range[i], slope[i], lots[i], funding[i]
+        for s in range(count):
+            moved = f * (1.0 + ((r * scan[s] + tail[s]) + b * basis[s]))
+            x[s] = moved if moved > 0.0 else 0.0
         if sign[i] != 0.0:
             k, g, v0, v1, v2 = strike[i], sign[i], volatility[i, 0], volatility[i, 1], volatility[i, 2]
             root_i, w, e = root[i], twist[i], skew[i]
             for s in range(count):
-                x = f * (1.0 + ((r * scan[s] + tail[s]) + b * basis[s]))
                 v = (none[s] * v0 + up[s] * v1 + down[s] * v2) * (1.0 + twisted[s] * w) * (1.0 - skewed[s] * e)
-                out[i, s] = _price(x if x > 0.0 else 0.0, k, root_i, v if v > 0.0 else 0.0, g)
-        else:
+                spread = (v if v > 0.0 else 0.0) * root_i
+                live = (spread > 0.0) & (x[s] > 0.0)
+                alive[s] = 1.0 if live else 0.0
+                safe[s] = spread if live else 1.0
+                d1[s] = (x[s] if live else k) / k
             for s in range(count):
-                x = f * (1.0 + ((r * scan[s] + tail[s]) + b * basis[s]))
-                out[i, s] = x if x > 0.0 else 0.0
-        mark, size, paid = out[i, 0], lots[i], funding[i]
+                d1[s] = _log(d1[s])
+            for s in range(count):
+                d1[s] = d1[s] / safe[s] + 0.5 * safe[s]
+                d2[s] = d1[s] - safe[s]
+            for s in range(count):
+                u = 0.5 * d1[s] * d1[s]
+                scale[s] = x[s] * _exp_minus(u if u < MOST else MOST)
+            for s in range(count):
+                y = abs(d1[s])
+                one = scale[s] * _tail(y if y < FAR else FAR)
+                d1[s] = one if g * d1[s] < 0.0 else x[s] - one
+            for s in range(count):
+                y = abs(d2[s])
+                two = scale[s] * _tail(y if y < FAR else FAR)
+                d2[s] = two if g * d2[s] < 0.0 else k - two
+            for s in range(count):
+                least = g * (x[s] - k)
+                least = least if least > 0.0 else 0.0
+                value = g * (d1[s] - d2[s])
+                x[s] = value if (alive[s] > 0.0) & (value > least) else least
+        mark = x[0]
         for s in range(count):
-            value = out[i, s]
-            moved = mark + weight[s] * (value - mark)
-            out[i, s] = (value if weight[s] == 1.0 else moved) / size - paid
+            moved = mark + weight[s] * (x[s] - mark)
+            out[i, s] = (x[s] if weight[s] == 1.0 else moved) / size - paid
