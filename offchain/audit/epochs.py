@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eth_utils import keccak
 
 from offchain.audit.ground import MALFORMED, Findings, Ground, Snapshot
-from offchain.audit.observed import Last, expected_inputs, expected_marks, same_slot
+from offchain.audit.observed import Last, expected_inputs, expected_marks, same_slot, status_of
 from offchain.audit.recompute import (
+    DISPUTED,
+    FEED_DISAGREES,
     Header,
     Mark,
     Priced,
@@ -51,14 +53,21 @@ class Epoch:
 
 @dataclass
 class Check:
-    """The checks of one epoch."""
+    """The checks of one epoch.
+
+    Attributes
+    ----------
+    in_force : hashes of the policies that it may be under: the one in force, and the one before.
+    changed : `StatusChanged` events of its transaction.
+    """
 
     record: Record
     ground: Ground
     findings: Findings
     event: Event
-    in_force: bytes
+    in_force: Sequence[bytes]
     last: Last | None
+    changed: Sequence[Event] = ()
 
     def run(self) -> Epoch | None:
         """Check everything; None where there is too little to stand on."""
@@ -86,7 +95,8 @@ class Check:
         self.same("header", f"hash of snapshot block {header.snapshot_block}", known, header.snapshot_hash)
         if header.snapshot_block >= self.event.block_number:
             self.wrong("header", "snapshot block", f"before block {self.event.block_number}", header.snapshot_block)
-        self.same("policy", "hash", self.in_force, header.policy_hash)
+        if header.policy_hash not in self.in_force:
+            self.wrong("policy", "hash", self.in_force[0], header.policy_hash)
         signed = self._committee()
         bundle = self._bundle()
         policy = self.ground.policies.get(header.policy_hash)
@@ -96,6 +106,7 @@ class Check:
         marks = {m.underlying: m for m in map(Mark.of, header.marks)}
         self.same("header", "underlyings", [u.underlying for u in policy.underlyings], [w >> 240 for w in header.marks])
         self.same("header", "unused bits of its marks", 0, sum(w & (1 << 72) - 1 for w in header.marks))
+        marks = self._statuses(marks, policy)
         snapshot = self.ground.snapshots[header.snapshot_block]
         self.same("shortfall", "total", max(0, -snapshot.cash.get(SHORTFALL, 0)), header.shortfall)
         if bundle is None:
@@ -105,6 +116,24 @@ class Check:
         priced, instruments = self._instruments(bundle, policy, marks, snapshot)
         accounts = self._accounts(bundle, priced, snapshot)
         return Epoch(header, policy, marks, priced, tuple(signed), instruments + accounts)
+
+    def _statuses(self, marks: Mapping[int, Mark], policy: Policy) -> dict[int, Mark]:
+        """The marks with the statuses that hold: the worst of the stated one, a jump, and a feed that disagrees."""
+        changed = {event.args["underlying"]: event.args for event in self.changed}
+        out = {}
+        for number, mark in marks.items():
+            expected = status_of(mark, self.last, self.header, policy)
+            said = changed.pop(number, None)
+            if said is not None and said["feed"] == FEED_DISAGREES:
+                far = abs(mark.index - said["price"]) * 1_000_000 > said["price"] * policy.shocks.dispute
+                self.same("status", f"underlying {number}, feed disagrees", far, True)
+                expected = DISPUTED
+            found = mark.status if said is None else said["status"]
+            self.same("status", f"underlying {number}", expected, found)
+            out[number] = replace(mark, status=found)
+        if changed:
+            self.wrong("status", "underlyings", "those of the header", sorted(changed))
+        return out
 
     def _committee(self) -> list[Signed]:
         """The quorum; its signature is checked later, with all others."""

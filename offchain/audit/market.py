@@ -42,7 +42,8 @@ class Market:
     Attributes
     ----------
     epoch : the one in force; None before the first, or where it could not be computed again.
-    number, time : of the latest epoch. marks : the latest of each underlying.
+    number, time : of the latest epoch. marks : the latest of each underlying, with the statuses that hold.
+    policies : hashes of the policy in force and of the one before.
     live : oracle-live clock, seconds. calls : its reading at the margin call, by account.
     liquidations : those of which every figure was found the same.
     """
@@ -57,7 +58,7 @@ class Market:
     live: int = 0
     marks: dict[int, Mark] = field(default_factory=dict)
     policy: Policy | None = None
-    policy_hash: bytes = bytes(32)
+    policies: tuple[bytes, ...] = (bytes(32),)
     calls: dict[int, int] = field(default_factory=dict)
     liquidations: int = 0
     _pending: list[Event] = field(default_factory=list)
@@ -129,8 +130,8 @@ class Market:
         return all(self.epoch.marks[key >> 88].status == LIVE for key in self.books.positions[account])
 
     def _PolicyEnacted(self, event: Event, where: str) -> None:
-        self.policy_hash = event.args["policy_hash"]
-        self.policy = self.ground.policies.get(self.policy_hash)
+        self.policies = (event.args["policy_hash"], self.policies[0])
+        self.policy = self.ground.policies.get(self.policies[0])
 
     def _Withdrawal(self, event: Event, where: str) -> None:
         account = event.args["account"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from offchain.audit.recompute import LIVE, Header, Mark
+from offchain.audit.recompute import LIVE, PROVISIONAL, Header, Mark
 from offchain.risk.policy import Policy, UnderlyingParams
 
 FUNDING_BOUND = 500
@@ -43,6 +43,8 @@ def expected_marks(
 ) -> list[Mark]:
     """Marks of an epoch: medians of index, funding and scan range, the latter two within the contract's bounds.
 
+    A jump makes one provisional.
+
     Raises
     ------
     ValueError
@@ -63,8 +65,25 @@ def expected_marks(
             step = before.index * FUNDING_BOUND * (header.timestamp - last.timestamp)
             step //= ONE * HOUR * listed.lots_per_unit
             funding = max(before.funding - step, min(before.funding + step, funding))
-        out.append(Mark(listed.underlying, index, funding, max(low, min(high, scan)), LIVE))
+        mark = Mark(listed.underlying, index, funding, max(low, min(high, scan)), LIVE)
+        out.append(replace(mark, status=status_of(mark, last, header, policy)))
     return out
+
+
+def status_of(mark: Mark, last: Last | None, header: Header, policy: Policy) -> int:
+    """The status that a stated one becomes by the move alone: PROVISIONAL after a jump, never for two epochs running.
+
+    A jump: `(abs(index' - index) * 1e6)^2 > (index * limit)^2 * slots`.
+    """
+    before = last.marks.get(mark.underlying) if last is not None else None
+    if last is None or before is None:
+        return mark.status
+    if before.status == PROVISIONAL:
+        return LIVE if mark.status == PROVISIONAL else mark.status
+    moved = ONE * (mark.index - before.index)
+    if moved * moved > (before.index * policy.shocks.jump) ** 2 * (header.epoch - last.epoch):
+        return max(mark.status, PROVISIONAL)
+    return mark.status
 
 
 def _scan_bounds(scan: int, slots: int, listed: UnderlyingParams) -> tuple[int, int]:

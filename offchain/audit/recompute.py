@@ -23,7 +23,9 @@ ROWS = 40
 DRIFT = 1 << 30
 """A value beyond this, micro-USD a lot, makes an instrument close-only."""
 OPEN, CLOSE_ONLY, EXPIRED = 1, 2, 3
-LIVE = 1
+LIVE, PROVISIONAL, DISPUTED = 1, 2, 3
+FEED_DISAGREES = 2
+"""What `StatusChanged` says of a feed that is too far from the index."""
 
 
 @dataclass(frozen=True)

@@ -36,15 +36,20 @@ def verify(record: Record) -> Verification:
     market = Market(record, ground, findings)
     epochs: list[int] = []
     signed: list[tuple[int, Signed]] = []
+    statuses: list[Event] = []
     leaves = 0
     for event in record.events:
         with findings.guard("event", f"block {event.block_number}, log {event.log_index}, {event.name}"):
             if event.name == "EpochPosted":
-                epoch = Check(record, ground, findings, event, market.policy_hash, market.last).run()
+                changed = [e for e in statuses if e.tx_hash == event.tx_hash]
+                statuses = []
+                epoch = Check(record, ground, findings, event, market.policies, market.last, changed).run()
                 _enter(market, findings, event, epoch, epochs)
                 if epoch is not None:
                     leaves += epoch.leaves
                     signed += [(event.args["epoch"], item) for item in epoch.signed]
+            elif event.name == "StatusChanged":
+                statuses.append(event)
             else:
                 market.follow(event)
     with findings.guard("event", "the last transaction"):
@@ -60,6 +65,8 @@ def verify(record: Record) -> Verification:
 
 def _enter(market: Market, findings: Findings, event: Event, epoch: Epoch | None, epochs: list[int]) -> None:
     number, timestamp = event.args["epoch"], event.args["header"][1]
+    if not isinstance(number, int):
+        raise TypeError(f"epoch {number!r} is not a number")
     if epochs and number <= epochs[-1]:
         findings.add("header", f"epoch {number}", f"an epoch after {epochs[-1]}", number, number)
     epochs.append(number)

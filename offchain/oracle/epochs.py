@@ -173,7 +173,7 @@ def build_epoch(
 def marks_of(market: Observation) -> tuple[int, ...]:
     """Words of the header's marks, ascending underlying."""
     quotes = sorted(market.underlyings.items())
-    return tuple(Mark(number, q.index, q.funding, q.scan_range).pack() for number, q in quotes)
+    return tuple(Mark(number, q.index, q.funding, q.scan_range, q.status).pack() for number, q in quotes)
 
 
 def price(slot: Slot, market: Observation, book: Book, policy: Policy) -> list[InstrumentLeaf]:

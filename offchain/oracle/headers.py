@@ -10,7 +10,7 @@ from typing import Any
 from eth_abi import decode, encode
 
 from offchain.oracle.trees import keccak256, leaf_hash
-from offchain.units import field, placed, placed_signed, signed
+from offchain.units import MICRO, field, placed, placed_signed, signed
 
 LIVE, PROVISIONAL, DISPUTED = 1, 2, 3
 """Statuses of an underlying."""
@@ -81,6 +81,20 @@ class Mark:
     def held(cls, word: int) -> Mark:
         """The mark of the oracle contract's word: with the status that holds, and below it what the feed said."""
         return cls.unpack(word >> 72 << 72)
+
+
+def jumps(before: Mark, index: int, slots: int, jump: int) -> bool:
+    """Whether a move makes an underlying provisional: the rule of contracts/lib/marks.vy, exact.
+
+    Parameters
+    ----------
+    before : the mark before, with the status that held: none is provisional for two epochs running.
+    index : the index price now, micro-USD per unit.
+    slots : slots since the epoch before.
+    jump : the limit at one slot, 1e-6; it grows with the square root of the slots.
+    """
+    moved = abs(index - before.index) * MICRO
+    return before.status != PROVISIONAL and moved**2 > (before.index * jump) ** 2 * slots
 
 
 @dataclass(frozen=True)

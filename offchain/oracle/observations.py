@@ -11,7 +11,7 @@ from offchain.config import BallastError
 from offchain.instruments import Instrument
 from offchain.market.snapshots import Snapshot, funding_bound, median
 from offchain.oracle.bundles import SignedBody, canonical
-from offchain.oracle.headers import Mark
+from offchain.oracle.headers import LIVE, PROVISIONAL, Mark, jumps
 from offchain.oracle.signatures import SecretKey, SignatureError, observation_digest, sign, verify
 from offchain.oracle.trees import keccak256
 from offchain.risk.policy import Policy
@@ -53,11 +53,15 @@ class Slot:
 
 @dataclass(frozen=True)
 class Quote:
-    """An underlying: index price (micro-USD per unit), funding index (micro-USD per lot), scan range (1e-6)."""
+    """An underlying: index price (micro-USD per unit), funding index (micro-USD per lot), scan range (1e-6).
+
+    Its status follows from them and the epoch before (`bounded`); no observation states it.
+    """
 
     index: int
     funding: int
     scan_range: int
+    status: int = LIVE
 
 
 @dataclass(frozen=True)
@@ -230,7 +234,8 @@ def bounded(market: Observation, slot: Slot, last: Last | None, policy: Policy) 
             before, slots = mark.scan_range, slot.epoch - last.epoch
             most = funding_bound(mark.index, slot.timestamp - last.timestamp, listed.lots_per_unit)
             funding = min(max(quote.funding, mark.funding - most), mark.funding + most)
-        quotes[number] = Quote(quote.index, funding, clip_scan_range(before, quote.scan_range, slots, listed))
+        status = PROVISIONAL if mark is not None and jumps(mark, quote.index, slots, policy.shocks.jump) else LIVE
+        quotes[number] = Quote(quote.index, funding, clip_scan_range(before, quote.scan_range, slots, listed), status)
     return Observation(quotes, market.instruments)
 
 
