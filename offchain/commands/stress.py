@@ -45,7 +45,8 @@ def stress(
 
     Each BOOK (docs/book-format.md) is one account. Says which account falls short in which scenario and by how much,
     what the fund has left, and the smallest joint move of prices and volatilities that breaks each account and the
-    fund. Exit code 0 whatever breaks; 2 for bad input.
+    fund. Without --prices a day's move is taken as 4 % with a correlation of 0.8. Exit code 0 whatever breaks; 2 for
+    bad input.
 
     \b
     Examples:

@@ -45,7 +45,7 @@ MODELS: tuple[MarginModel, ...] = (
     STRESSED,
     replace(DEFAULT, name="EWMA .97, half long-run", forecaster=Ewma()),
     replace(DEFAULT, name="GARCH, half long-run", forecaster=GarchDaily()),
-    replace(DEFAULT, name="the same, 5 % band, 2 % fall a day", band=0.05, down=0.02),
+    replace(DEFAULT, name="HAR-RV, half long-run, posted", band=0.05, down=0.02),
     DEFAULT,
 )
 LEARNED = replace(DEFAULT, name="boosted, half long-run", forecaster=Boosted())

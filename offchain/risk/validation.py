@@ -7,8 +7,8 @@ quadratic forms, asymptotically chi-squared; a small p-value speaks against the 
 
 Sources: P. Kupiec, J. Derivatives 3(2), 1995; P. Christoffersen, Int. Economic Review 39, 1998; R. Engle and S.
 Manganelli, J. Business & Economic Statistics 22, 2004; Basel Committee, "Supervisory framework for the use of
-backtesting", 1996; C. Acerbi and B. Szekely, "Backtesting expected shortfall", Risk, 2014; S. Holm, Scand. J. Statistics
-6, 1979; Y. Benjamini and Y. Hochberg, J. Royal Statistical Society B 57, 1995.
+backtesting", 1996; C. Acerbi and B. Szekely, "Backtesting expected shortfall", Risk, 2014; S. Holm, Scand. J.
+Statistics 6, 1979; Y. Benjamini and Y. Hochberg, J. Royal Statistical Society B 57, 1995.
 """
 
 from __future__ import annotations
