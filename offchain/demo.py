@@ -217,14 +217,14 @@ class Run:
         return True
 
     def _chosen(self) -> None:
-        """Accounts whose equity the report draws: two that lean each way, with the most margin in use."""
+        """Accounts whose equity the report draws: three that lean each way, with the most margin in use."""
         assert self.state.margin is not None
         busy = sorted(
             self.world.owners.values(),
             key=lambda o: self.state.margin_of(o.account).im_excess / max(self.state.margin_of(o.account).pv, 1),
         )
-        long = [o for o in busy if o.leaning > 0][:2]
-        short = [o for o in busy if o.leaning < 0][:2]
+        long = [o for o in busy if o.leaning > 0][:3]
+        short = [o for o in busy if o.leaning < 0][:3]
         self.watched = {o.account: "leans long" if o.leaning > 0 else "leans short" for o in (*long, *short)}
 
     def replay(self) -> None:
@@ -404,11 +404,11 @@ def _finish(
         ("margin calls", str(run.counts["calls"])),
         ("liquidations", f"{len(run.liquidations)} of {len({e.account for e in run.liquidations})} accounts"),
         ("liquidated notional", _usd(notional)),
-        ("penalties, to insurance", f"{_usd(sum(e.penalty for e in run.liquidations))}, "
+        ("penalties paid", f"{_usd(sum(e.penalty for e in run.liquidations))}, of which to insurance "
                                     f"{_usd(sum(e.penalty - e.reward for e in run.liquidations))}"),
         ("insurance fund", f"{_usd(INSURANCE_SEED)} at first, {_usd(insurance)} at last"),
         ("states at the end", ", ".join(f"{s} {final.count(s)}" for s in State) + f", no position {final.count('')}"),
-        ("bankrupt accounts, shortfall", f"{len(bankrupt)}, {_usd(shortfall)}"),
+        ("bankrupt", f"{len(bankrupt)} accounts owe {_usd(shortfall)}"),
         ("withdrawn at the end", f"{_usd(paid)} by {left} healthy accounts"),
         ("gas of an epoch (median)", f"{int(np.median(run.gas)):,}"),
         ("skipped slots", str(len(run.skipped))),
