@@ -28,6 +28,7 @@ MAX_PERSISTENCE = 0.99999
 """Of alpha and beta together: the unconditional variance must exist."""
 _BACKCAST, _DECAY = 75, 0.94
 _STEPS, _FLAT, _LITTLE = 200, 1e-7, 1e-13
+_SCREEN = 2_000  # returns that guesses are judged by
 
 
 @dataclass(frozen=True)
@@ -177,14 +178,14 @@ def fit_garch(returns: npt.ArrayLike, mean: bool = False) -> Garch:
     fixed = scaled**2
     fixed_start = _backcast(fixed)
 
-    def objective(x: Array) -> tuple[float, Array]:
+    def objective(x: Array, count: int | None = None) -> tuple[float, Array]:
         omega, alpha, beta = float(x[0]), float(x[1]), float(x[2])
         if mean:
-            errors = scaled - x[3]
+            errors = scaled[:count] - x[3]
             squares = errors * errors
             start = _backcast(squares)
         else:
-            squares, start = fixed, fixed_start
+            squares, start = fixed[:count], fixed_start
         past = np.concatenate([[start], squares[:-1]])
         pole = [1.0, -beta]
         variance, _ = lfilter([1.0], pole, omega + alpha * past, zi=[beta * start])
@@ -219,7 +220,7 @@ def fit_garch(returns: npt.ArrayLike, mean: bool = False) -> Garch:
             for kept in persistences
             for share in (1.0, 0.1)
         ]
-        start_at = _free(min(guesses, key=lambda x: objective(x)[0]))
+        start_at = _free(min(guesses, key=lambda x: objective(x, _SCREEN)[0]))
         value, at = _descend(free, start_at)
         if math.isfinite(value) and (found is None or value < found[0]):
             found = value, at
