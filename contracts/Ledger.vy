@@ -51,6 +51,9 @@ _position_hash: HashMap[uint256, bytes32]
 # keccak256(abi.encode(epoch, digest of the margin content)), written by an engine that checked the content.
 _checkpoint: HashMap[uint256, bytes32]
 
+# Whether positions in an underlying can only be settled. Once set it stays.
+closed: public(HashMap[uint256, bool])
+
 # Set while an engine acts, across all contracts; falls with the transaction.
 _locked: transient(bool)
 
@@ -71,7 +74,7 @@ def __init__(token: address):
 
 
 @external
-def set_engines(engines: DynArray[address, 4]):
+def set_engines(engines: DynArray[address, 6]):
     """
     @notice Fix the contracts that may change balances, once and for ever.
     @dev Only the deployer, so that nobody gets in between deployment and this call.
@@ -116,10 +119,7 @@ def transfer_account(account: uint256, owner: address):
     assert owner != empty(address), "ledger: no owner"
     title: uint256 = self._title[account]
     assert account_words._owner(title) == msg.sender, "ledger: not the owner"
-    title = account_words._transferred(title, owner)
-    self._title[account] = title
-    version: uint256 = account_words._version(title)
-    log ILedger.AccountTransferred(account=account, previous=msg.sender, owner=owner, version=version)
+    self._transfer(account, owner)
 
 
 # Engines
@@ -220,6 +220,8 @@ def move_position(
     self._only_in_action()
     assert giver != taker, "ledger: one account on both sides"
     assert lots != 0 and lots < constants.SUM_LIMIT, "ledger: lots out of range"
+    if giver != constants.CLEARING and taker != constants.CLEARING:
+        assert not self.closed[instrument >> 88], "ledger: underlying is closed"
     change: int256 = convert(lots, int256)
     given: ILedger.Account = self._change(giver, instrument, -change, cash, epoch)
     taken: ILedger.Account = self._change(taker, instrument, change, -cash, epoch)
@@ -227,6 +229,28 @@ def move_position(
         giver=giver, taker=taker, instrument=instrument, lots=lots, cash=cash, epoch=epoch
     )
     return (given, taken)
+
+
+@external
+def assign_account(account: uint256, owner: address):
+    """
+    @notice Give an account that was taken over to its taker. Orders signed so far become void.
+    @param account An owner's account.
+    @param owner The new owner.
+    """
+    self._only_in_action()
+    self._transfer(account, owner)
+
+
+@external
+def close_underlying(underlying: uint256):
+    """
+    @notice Let positions in an underlying only be settled from now on.
+    @param underlying The underlying.
+    """
+    self._only_in_action()
+    self.closed[underlying] = True
+    log ILedger.UnderlyingClosed(underlying=underlying)
 
 
 @external
@@ -338,6 +362,22 @@ def _only_in_action():
 
 
 @internal
+def _transfer(account: uint256, owner: address):
+    """
+    @dev Change an account's owner and version.
+    @param account The account.
+    @param owner The new owner.
+    """
+    title: uint256 = self._title[account]
+    previous: address = account_words._owner(title)
+    title = account_words._transferred(title, owner)
+    self._title[account] = title
+    log ILedger.AccountTransferred(
+        account=account, previous=previous, owner=owner, version=account_words._version(title)
+    )
+
+
+@internal
 def _add_cash(account: uint256, change: int256):
     """
     @dev Change an account's cash.
@@ -365,6 +405,12 @@ def _change(
     before: int256 = account_words._lots(word, instrument)
     after: int256 = before + change
     holdings: uint256 = account_words._with_cash(self._holdings[account], cash)
+    if account == constants.CLEARING:
+        # The clearing account has cash and lots, of however many instruments, and no margin that anybody could check.
+        assert abs(after) < 2**50, "ledger: too many lots"
+        self._holdings[account] = holdings
+        self._lots[key] = account_words._with_lots(word, instrument, after)
+        return account_words._account(account, 0, holdings, empty(bytes32))
     holdings = account_words._with_position(holdings, instrument >> 88, before, after)
     self._holdings[account] = holdings
     self._lots[key] = account_words._with_lots(word, instrument, after)

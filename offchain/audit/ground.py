@@ -11,7 +11,7 @@ from eth_abi.exceptions import DecodingError, EncodingError
 from eth_utils import keccak
 
 from offchain.audit.record import Record
-from offchain.audit.replay import Books
+from offchain.audit.replay import CLEARING, Books
 from offchain.audit.result import Mismatch
 from offchain.chain.backends import Event
 from offchain.risk.policy import Policy
@@ -151,7 +151,7 @@ def snapshots(events: Iterable[Event], blocks: set[int]) -> dict[int, Snapshot]:
     out: dict[int, Snapshot] = {}
 
     def freeze(block: int) -> None:
-        positions = {a: dict(held) for a, held in books.positions.items() if held}
+        positions = {a: dict(held) for a, held in books.positions.items() if held and a != CLEARING}
         out[block] = Snapshot(dict(books.cash), positions, dict(books.hashes), books.open_interest())
 
     for event in events:

@@ -25,7 +25,11 @@ _NAMES = {
     "ledger": "Ledger",
     "clearing": "ClearingHouse",
     "liquidator": "Liquidator",
+    "settlement": "Settlement",
+    "takeover": "Takeover",
+    "fallback": "Fallback",
 }
+_ENGINES = ("clearing", "liquidator", "settlement", "takeover", "fallback")
 
 
 class Seat(Protocol):
@@ -58,6 +62,9 @@ class System:
     ledger: Contract
     clearing: Contract
     liquidator: Contract
+    settlement: Contract
+    takeover: Contract
+    fallback: Contract
     deployed_at: int
 
     @classmethod
@@ -116,8 +123,12 @@ class System:
         ledger = chain.deploy(artifact("Ledger"), money, sender=deployer)
         clearing = chain.deploy(artifact("ClearingHouse"), ledger, oracle, registry, sender=deployer)
         liquidator = chain.deploy(artifact("Liquidator"), ledger, oracle, sender=deployer)
-        ledger.send.set_engines([clearing.address, liquidator.address], sender=deployer)
-        system = cls(chain, money, registry, committee, oracle, ledger, clearing, liquidator, began + 1)
+        settlement = chain.deploy(artifact("Settlement"), ledger, oracle, registry, sender=deployer)
+        takeover = chain.deploy(artifact("Takeover"), ledger, oracle, liquidator, cadence.auction, sender=deployer)
+        fallback = chain.deploy(artifact("Fallback"), ledger, oracle, liquidator, registry, sender=deployer)
+        engines = (clearing, liquidator, settlement, takeover, fallback)
+        ledger.send.set_engines([each.address for each in engines], sender=deployer)
+        system = cls(chain, money, registry, committee, oracle, ledger, *engines, began + 1)
         system.list_instruments(instruments, deployer)
         system.check()
         return system
@@ -133,16 +144,19 @@ class System:
             "ledger.token": (self.ledger.call.token(), self.token),
             "oracle.committee": (self.oracle.call.committee(), self.committee),
             "oracle.registry": (self.oracle.call.registry(), self.registry),
-            "clearing.ledger": (self.clearing.call.ledger(), self.ledger),
-            "clearing.oracle": (self.clearing.call.oracle(), self.oracle),
             "clearing.registry": (self.clearing.call.registry(), self.registry),
-            "liquidator.ledger": (self.liquidator.call.ledger(), self.ledger),
-            "liquidator.oracle": (self.liquidator.call.oracle(), self.oracle),
+            "settlement.registry": (self.settlement.call.registry(), self.registry),
+            "takeover.liquidator": (self.takeover.call.liquidator(), self.liquidator),
+            "fallback.liquidator": (self.fallback.call.liquidator(), self.liquidator),
+            "fallback.registry": (self.fallback.call.registry(), self.registry),
         }
+        for name in _ENGINES:
+            links[f"{name}.ledger"] = (getattr(self, name).call.ledger(), self.ledger)
+            links[f"{name}.oracle"] = (getattr(self, name).call.oracle(), self.oracle)
         for link, (found, wanted) in links.items():
             if found != wanted.address:
                 raise BallastError(f"{link} is {found}, not {wanted.address}: deploy again")
-        for engine in (self.clearing, self.liquidator):
+        for engine in (getattr(self, name) for name in _ENGINES):
             if not self.ledger.call.is_engine(engine.address):
                 raise BallastError(f"{engine.artifact.name} is no engine of the ledger: deploy again")
 

@@ -154,8 +154,8 @@ class Book:
         return self._account(account).positions
 
     def holders(self) -> list[int]:
-        """Accounts with a position, ascending: those that have a leaf."""
-        return sorted(account for account, state in self.accounts.items() if state.positions)
+        """Accounts with a position, ascending: those that have a leaf. The clearing account has no leaf."""
+        return sorted(a for a, state in self.accounts.items() if state.positions and a != CLEARING)
 
     def open_interest(self) -> dict[int, int]:
         """Lots held long by instrument id (as many are short)."""
@@ -180,6 +180,8 @@ class Book:
         for number, state in self.accounts.items():
             for instrument, lots in state.positions.items():
                 net[instrument] = net.get(instrument, 0) + lots
+            if number == CLEARING:
+                continue
             if len(state.positions) > MAX_POSITIONS or sum(map(abs, state.positions.values())) >= MAX_SUM_ABS:
                 raise BookError(f"account {number} holds more than an account may")
         wrong = [instrument for instrument, lots in net.items() if lots]
@@ -189,8 +191,9 @@ class Book:
     def _move(self, number: int, instrument: int, change: int, cash: int, epoch: int) -> None:
         account = self._account(number)
         account.cash += cash
-        account.last_trade_epoch = epoch
-        account.position_hash = next_position_hash(account.position_hash, number, instrument, change)
+        if number != CLEARING:
+            account.last_trade_epoch = epoch
+            account.position_hash = next_position_hash(account.position_hash, number, instrument, change)
         lots = account.positions.get(instrument, 0) + change
         if lots:
             account.positions[instrument] = lots

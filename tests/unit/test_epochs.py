@@ -140,12 +140,12 @@ def test_build__no_positions__zero_account_root() -> None:
     assert Epoch.from_bundle(epoch.header, epoch.bundle).rows == ()
 
 
-def test_build__reserved_account_with_a_position__has_a_leaf() -> None:
+def test_build__clearing_account_with_a_position__has_no_leaf() -> None:
     book = book_of([(0, 1, PERP_BTC, 2)])
     book.accounts[CLEARING].positions[PERP_ETH] = 1
     book.accounts[FIRST_ACCOUNT].positions[PERP_ETH] = -1
     epoch = build_epoch(SLOT, market(), book, POLICY)
-    assert [row[0] >> 192 for row in epoch.rows] == [CLEARING, FIRST_ACCOUNT, FIRST_ACCOUNT + 1]
+    assert [row[0] >> 192 for row in epoch.rows] == [FIRST_ACCOUNT, FIRST_ACCOUNT + 1]
 
 
 def test_build__largest_portfolio__exact() -> None:

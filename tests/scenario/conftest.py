@@ -1,0 +1,6 @@
+"""The scenarios are told with the desks of the unit tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
