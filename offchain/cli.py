@@ -13,6 +13,7 @@ import click
 from offchain.commands.backtest import backtest
 from offchain.commands.calibrate import calibrate
 from offchain.commands.compare import compare
+from offchain.commands.compress import compress
 from offchain.commands.margin import margin
 from offchain.commands.options import prices_option
 from offchain.commands.stress import stress
@@ -134,6 +135,7 @@ def verify(rpc: str, deployment: Path, bundles: Path, as_json: bool) -> None:
 
 main.add_command(margin)
 main.add_command(compare)
+main.add_command(compress)
 main.add_command(backtest)
 main.add_command(calibrate)
 main.add_command(stress)
