@@ -1,7 +1,7 @@
 """Gas of a takeover: an account with 126 legs changes hands in one transaction, by its leaf in a tree of 2^20 accounts.
 
-`measure_takeover(bench)` adds `takeover_126` to a running bench of `benchmarks.gas`; `python -m benchmarks.gas_takeover`
-measures it alone.
+`measure_takeover(bench)` adds `takeover_126` to a running bench of `benchmarks.gas`;
+`python -m benchmarks.gas_takeover` measures it alone.
 """
 
 from __future__ import annotations
