@@ -417,4 +417,6 @@ def _judge(before: IMargin.Margin, after: IMargin.Margin):
         assert after.im_excess >= 0, "house: below initial margin"
     else:
         assert after.mm_excess > before.mm_excess, "house: must raise maintenance excess"
+        # Else an owner could sell to himself off the mark, and leave the debt to insurance.
+        assert after.pv >= min(before.pv, 0), "house: must not end bankrupt"
         assert after.im_excess >= before.im_excess, "house: must not lower initial excess"

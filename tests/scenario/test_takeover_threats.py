@@ -130,6 +130,22 @@ def test_threat_23__incentive__is_less_than_what_it_takes_to_get_there(price: in
     assert (risk + closeout) // 10 < (desk.params.im_factor - 10_000) * (risk + closeout) // 10_000
 
 
+def test_threat_23__selling_to_oneself_off_the_mark__leaves_no_debt_to_insurance() -> None:
+    """LIQUIDATABLE and worth 18 dollars: the owner sells everything to a second account of his far below the mark, but
+    within the band. It would raise the maintenance excess, and leave 50 dollars of debt; so it may take all there is,
+    and no more."""
+    case = Auction(7_700, called=False)
+    desk = case.desk
+    worth = desk.margin(case.account)[0]
+    other = desk.fund(case.long_key, 10_000)
+    assert 0 < worth < dollars(18)
+    assert reason(desk.trade, other, case.account, BTC_PERP, 40, 6_000_000) == "house: must not end bankrupt"
+    before = equity(case, [case.account, other])
+    desk.trade(other, case.account, BTC_PERP, 40, 7_300_000)
+    assert 0 <= desk.margin(case.account)[0] < worth
+    assert equity(case, [case.account, other]) <= before
+
+
 def test_threat_24__orders_signed_before_a_takeover__are_void() -> None:
     """The previous owner signed an order that gives the position away; after the takeover nobody can fill it, nor
     withdraw or transfer in his name."""
