@@ -332,7 +332,7 @@ def table(figures: dict[str, float], found: dict[str, list[tuple[int, float]]]) 
     share, rows = figures["memory_bandwidth_fraction"], 160 * POSITIONS * figures["accounts_per_s"] / 1e9
     lines += [
         "",
-        f"Margins use {share:.0%} of what the core can read from memory, which would allow {1 / share:.0f} times as many.",
+        f"Margins use {share:.0%} of what the core can read from memory, which allows {1 / share:.0f} times as many.",
         f"What binds is arithmetic and caches: a position reads the 160 bytes of a risk array, {rows:.0f} GB/s in all.",
     ]
     if found:
