@@ -191,7 +191,7 @@ class Bench:
         ids = sorted(self.positions[account])
         proof, flags = self.instrument_tree.multiproof([self.place[i] for i in ids])
         legs = [self.leaves[i].pack() for i in ids]
-        return self.system.clearing.send.check_full(account, legs, proof, flags, sender=self.deployer)
+        return self.system.examiner.send.check_full(account, legs, proof, flags, sender=self.deployer)
 
     def content(self, account: int) -> Content:
         return self.contents[account]

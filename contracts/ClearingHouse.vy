@@ -3,17 +3,18 @@
 """
 @title ClearingHouse
 @license GNU Affero General Public License v3.0 only
-@notice Where owners act: deposit, withdraw, trade by two signed orders, and check an account's margin by any witness.
+@notice Where owners act: deposit, withdraw, trade by two signed orders; and where a margin is checked by leaf or checkpoint.
 
-        From HEALTHY (IM excess >= 0) an action must end HEALTHY. Below, a trade must raise MM excess and not lower IM excess.
+        From HEALTHY an action must end HEALTHY. Below, a trade must raise MM excess and not lower IM excess, and an account
+        has one an epoch. Under an oracle that is not fresh a trade must shrink both positions and raise nobody's requirement.
         The price of a trade lies within a band around the mark, and a withdrawal from an account with positions needs an
         epoch after the account's last trade, so that nobody wins on an old mark and leaves the loss to others.
 @custom:security Needs transient storage (EIP-1153) and memory copying (EIP-5656). Believes the latest header of the oracle.
-@custom:kill Nothing here can be stopped. When the oracle is not fresh, deposits and the withdrawals of accounts without
-        positions go on; when an underlying is not live, trades in it must shrink both positions.
+@custom:kill The registry's guardian can pause trades that open risk, nothing else. When the oracle is not fresh, deposits,
+        trades that shrink, and the withdrawals of accounts without positions go on; when an underlying is not live, trades in
+        it must shrink both positions.
 """
 
-from snekmate.utils import ecdsa
 from snekmate.utils import eip712_domain_separator
 
 from interfaces import IClearingHouse
@@ -26,31 +27,30 @@ from lib import engine
 from lib import instrument
 from lib import margin
 from lib import merkle
+from lib import orders
 from lib import risk_array
 
 implements: IClearingHouse
 initializes: engine
 initializes: eip712_domain_separator
+initializes: orders[engine := engine, eip712_domain_separator := eip712_domain_separator]
 
 exports: (
     engine.ledger,
     engine.oracle,
     eip712_domain_separator.eip712Domain,
+    orders.cancel,
+    orders.filled,
+    orders.order_hash,
 )
 
 
-_ORDER_TYPE: constant(bytes32) = keccak256(
-    "Order(uint256 account,uint256 version,uint256 instrument,int256 lots,int256 price,uint256 expiry,uint256 salt)"
-)
 _PRICE_LIMIT: constant(int256) = 2**64
+_POSITION_AT: constant(uint256) = 15  # of the policy's shocks: most lots of an account as a share of depth, 1e-6
+_ONE_E6: constant(uint256) = 1_000_000
 
 
 registry: public(immutable(IRegistry))
-
-
-# Lots filled so far by hash of the signed order (`order_hash`).
-# Invariant `no_overfill`: filled <= abs(order.lots).
-filled: public(HashMap[bytes32, uint256])
 
 
 @deploy
@@ -86,9 +86,9 @@ def deposit(account: uint256, amount: uint256):
 @external
 def trade(
     maker: IClearingHouse.Order,
-    maker_signature: Bytes[65],
+    maker_signature: Bytes[orders.MAX_SIGNATURE],
     taker: IClearingHouse.Order,
-    taker_signature: Bytes[65],
+    taker_signature: Bytes[orders.MAX_SIGNATURE],
     lots: uint256,
     instrument_: IMargin.Leg,
     proof: DynArray[bytes32, constants.MAX_DEPTH],
@@ -97,8 +97,9 @@ def trade(
 ):
     """
     @notice Fill two signed orders against each other at the maker's price. Anyone may bring them.
-    @dev Both accounts are judged before, and after the fee. A trade in an instrument that is not open, has expired by the
-         clock, or whose underlying is not live must shrink both positions without turning them.
+    @dev Both accounts are judged before, and after the fee. A trade must shrink both positions without turning them if the
+         instrument is not open, is delisted or has expired by the clock, its underlying or the oracle is not live, or opening
+         risk is paused.
     @param maker The order whose price is taken.
     @param maker_signature Its signature by the account's owner.
     @param taker The order on the other side.
@@ -111,7 +112,6 @@ def trade(
     """
     engine._enter()
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest()
-    assert latest.fresh, "house: oracle is not fresh"
     leaf: bytes32 = keccak256(keccak256(abi_encode(instrument_)))
     assert merkle._root(leaf, proof) == latest.instrument_root, "house: instrument not proven"
 
@@ -129,21 +129,24 @@ def trade(
     # The owners signed them, and they have lots left.
     one: ILedger.Account = engine._account(maker.account)
     two: ILedger.Account = engine._account(taker.account)
-    maker_order: bytes32 = self._fill(maker, maker_signature, lots, one)
-    taker_order: bytes32 = self._fill(taker, taker_signature, lots, two)
-
-    # Terms and fee.
     maker_before: int256 = engine._quantity(maker.account, id)
     taker_before: int256 = engine._quantity(taker.account, id)
     change: int256 = convert(lots, int256) if buys else -convert(lots, int256)
+    maker_shrinks: bool = self._shrinks(maker_before, change)
+    taker_shrinks: bool = self._shrinks(taker_before, -change)
+    maker_order: bytes32 = orders._fill(maker, maker_signature, lots, one, maker_shrinks)
+    taker_order: bytes32 = orders._fill(taker, taker_signature, lots, two, taker_shrinks)
+
+    # Terms and fee.
     fee: uint256 = 0
     funding: int256 = 0
-    fee, funding = self._terms(
+    word: uint256 = 0
+    fee, funding, word = self._terms(
         instrument_,
         price,
         lots,
-        latest.margin,
-        self._shrinks(maker_before, change) and self._shrinks(taker_before, -change),
+        latest,
+        maker_shrinks and taker_shrinks,
     )
     cash: int256 = convert(lots, int256) * (price - funding)
 
@@ -154,6 +157,8 @@ def trade(
     was_two: IMargin.Margin = margin._evaluate(content_two, two.cash, latest.margin)
 
     # The trade, and the fee of both.
+    last_one: uint256 = one.last_trade_epoch
+    last_two: uint256 = two.last_trade_epoch
     if buys:
         two, one = extcall engine.ledger.move_position(taker.account, maker.account, id, lots, cash, latest.epoch)
     else:
@@ -161,12 +166,20 @@ def trade(
     engine._move_cash(maker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
     engine._move_cash(taker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
 
+    if not maker_shrinks:
+        self._limit(one.head, word)
+    if not taker_shrinks:
+        self._limit(two.head, word)
+    if not (maker_shrinks or taker_shrinks):
+        most: uint256 = ((word >> 32) & constants.MASK_48) * ((word >> 16) & constants.MASK_16) // 100
+        assert staticcall engine.ledger.open_interest(word >> 240) <= most, "house: open interest limit"
+
     # What they are worth now.
     content_one = margin._apply(content_one, instrument_, change, maker_before, one.head)
     content_two = margin._apply(content_two, instrument_, -change, taker_before, two.head)
     paid: int256 = convert(fee, int256)
-    self._judge(was_one, margin._evaluate(content_one, one.cash - paid, latest.margin))
-    self._judge(was_two, margin._evaluate(content_two, two.cash - paid, latest.margin))
+    self._judge(was_one, margin._evaluate(content_one, one.cash - paid, latest.margin), content_one, last_one, latest)
+    self._judge(was_two, margin._evaluate(content_two, two.cash - paid, latest.margin), content_two, last_two, latest)
     engine._store(one, content_one, latest.epoch)
     engine._store(two, content_two, latest.epoch)
     log IClearingHouse.Filled(
@@ -181,72 +194,6 @@ def trade(
         fee=fee,
     )
     engine._leave()
-
-
-@external
-def check_full(
-    account: uint256,
-    legs: DynArray[IMargin.Leg, constants.MAX_POSITIONS],
-    proof: DynArray[bytes32, constants.MAX_MULTIPROOF],
-    flags: DynArray[uint256, constants.MAX_FLAG_WORDS],
-) -> IMargin.Margin:
-    """
-    @notice Build an account's margin content from all its positions and store its checkpoint, so that the next actions
-            under this epoch can name it. Anyone may call; it always works, however the account's leaf stands.
-    @dev The legs are ascending, so none is repeated; each is a position of the account, and they are as many as it has open,
-         so none is left out.
-    @param account The account.
-    @param legs Leaves of all instruments in which it has a position, ids ascending.
-    @param proof Hashes of the multiproof.
-    @param flags Flags of the multiproof, packed.
-    @return Margin The account's margin.
-    """
-    engine._enter()
-    latest: IRiskOracle.Latest = staticcall engine.oracle.latest_instruments()
-    state: ILedger.Account = engine._holdings(account)
-    count: uint256 = margin._open_positions(state.head)
-    assert count != 0, "house: account has no positions"
-    assert len(legs) == count, "house: not all positions"
-
-    ids: DynArray[uint256, constants.MAX_POSITIONS] = []
-    last: uint256 = 0
-    for leg: IMargin.Leg in legs:
-        id: uint256 = instrument._id(leg.meta)
-        assert id > last, "house: legs not ascending"
-        last = id
-        ids.append(id)
-    quantities: DynArray[int256, constants.MAX_POSITIONS] = staticcall engine.ledger.quantities(account, ids)
-
-    content: margin.Content = margin.Content(head=state.head, cost=0, vectors=[])
-    leaves: bytes32[constants.MAX_POSITIONS] = empty(bytes32[constants.MAX_POSITIONS])
-    closeout: uint256 = 0
-    sums: uint256[10] = empty(uint256[10])
-    net: uint256 = 0
-    underlying: uint256 = instrument._underlying(ids[0])
-    i: uint256 = 0
-    for leg: IMargin.Leg in legs:
-        leaves[i] = keccak256(keccak256(abi_encode(leg)))
-        quantity: int256 = quantities[i]
-        assert quantity != 0, "house: no such position"
-        i = unsafe_add(i, 1)
-        if leg.meta >> 240 != underlying:
-            underlying = leg.meta >> 240
-            content = margin._with_vector(content, sums, net)
-            sums = empty(uint256[10])
-            net = 0
-        closeout = unsafe_add(closeout, instrument._closeout(leg.meta, quantity))
-        lots: uint256 = convert(convert(quantity, bytes32), uint256)
-        sums = risk_array._accumulate(sums, leg.array, lots)
-        net = unsafe_add(net, lots)
-    content = margin._with_vector(content, sums, net)
-    assert merkle._root_of_many(leaves, count, proof, flags) == latest.instrument_root, "house: legs not proven"
-    content.cost = closeout << 128
-
-    found: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
-    engine._store(state, content, latest.epoch)
-    log IClearingHouse.FullyChecked(account=account, epoch=latest.epoch, margin=found)
-    engine._leave()
-    return found
 
 
 # Owners
@@ -279,6 +226,7 @@ def withdraw(account: uint256, amount: uint256, to: address, witness: IMargin.Wi
         content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
         after: IMargin.Margin = margin._evaluate(content, cash, latest.margin)
         assert after.im_excess >= 0, "house: below initial margin"
+        assert after.pv >= margin._collateral(content), "house: quote equity below zero"
     extcall engine.ledger.withdraw(account, to, amount)
     engine._leave()
 
@@ -301,59 +249,14 @@ def check(account: uint256, witness: IMargin.Witness) -> IMargin.Margin:
     return margin._evaluate(content, state.cash, latest.margin)
 
 
-@view
-@external
-def order_hash(order: IClearingHouse.Order) -> bytes32:
-    """
-    @notice What an owner signs for an order (EIP-712).
-    @param order The order.
-    @return bytes32 The digest.
-    """
-    return self._order_hash(order)
-
-
 # Internal
 
 
 @view
 @internal
-def _order_hash(order: IClearingHouse.Order) -> bytes32:
-    """
-    @dev EIP-712 digest of an order: good for this chain and this contract only.
-    @param order The order.
-    """
-    return eip712_domain_separator._hash_typed_data_v4(keccak256(abi_encode(_ORDER_TYPE, order)))
-
-
-@internal
-def _fill(
-    order: IClearingHouse.Order, signature: Bytes[65], lots: uint256, account: ILedger.Account
-) -> bytes32:
-    """
-    @dev Fill some of an order that the account's owner signed.
-    @param order The order.
-    @param signature The signature.
-    @param lots Lots to fill.
-    @param account The order's account.
-    @return bytes32 Hash of the order.
-    """
-    assert block.timestamp <= order.expiry, "house: order expired"
-    assert order.version == account.version, "house: order for another version"
-    hash: bytes32 = self._order_hash(order)
-    signer: address = ecdsa._recover_sig(hash, signature)
-    assert signer != empty(address) and signer == account.owner, "house: not signed by the owner"
-    limit: int256 = order.lots if order.lots > 0 else unsafe_sub(0, order.lots)
-    total: uint256 = self.filled[hash] + lots
-    assert total <= convert(convert(limit, bytes32), uint256), "house: order overfilled"
-    self.filled[hash] = total
-    return hash
-
-
-@view
-@internal
 def _terms(
-    leg: IMargin.Leg, price: int256, lots: uint256, parameters: uint256, shrinks: bool
-) -> (uint256, int256):
+    leg: IMargin.Leg, price: int256, lots: uint256, latest: IRiskOracle.Latest, shrinks: bool
+) -> (uint256, int256, uint256):
     """
     @dev Whether an instrument may be traded at a price, and at what fee. With index price `I`, `L` lots per unit, mark `m`:
 
@@ -363,22 +266,27 @@ def _terms(
     @param leg The instrument's proven leaf.
     @param price Micro-USD per lot, below 2^64.
     @param lots Lots, below 2^32.
-    @param parameters Margin parameters of the epoch.
+    @param latest The latest epoch.
     @param shrinks Whether both positions shrink.
-    @return uint256, int256 Fee of each side in micro-USD; what a perpetual's price is reduced by, `F`, in micro-USD per lot.
+    @return uint256, int256, uint256 Fee of each side in micro-USD; what a perpetual's price is reduced by, `F`, in micro-USD
+            per lot; the underlying's word.
     """
     id: uint256 = instrument._id(leg.meta)
     kind: uint256 = instrument._kind(id)
     assert kind >= constants.PERPETUAL and kind <= constants.PUT, "house: not a derivative"
     assert staticcall registry.is_listed(id), "house: instrument not listed"
     word: uint256 = staticcall engine.oracle.mark(instrument._underlying(id))
-    expiry: uint256 = instrument._expiry(id)
-    opening: bool = instrument._status(leg.meta) == constants.OPEN
-    opening = opening and (expiry == 0 or block.timestamp < expiry)
-    opening = opening and (word >> 72) & constants.MASK_8 == constants.LIVE
-    assert opening or shrinks, "house: close-only"
+    if not shrinks:
+        assert latest.fresh, "house: oracle is not fresh"
+        assert instrument._status(leg.meta) == constants.OPEN, "house: close-only"
+        assert (word >> 72) & constants.MASK_8 == constants.LIVE, "house: close-only"
+        expiry: uint256 = instrument._expiry(id)
+        assert expiry == 0 or block.timestamp < expiry, "house: close-only"
+        assert not staticcall registry.delisted(id), "house: close-only"
+        assert not staticcall registry.paused(constants.PAUSE_RISK), "house: opening risk is paused"
 
-    lots_per_unit: uint256 = ((staticcall registry.underlying(instrument._underlying(id))) >> 208) & constants.MASK_32
+    listed: uint256 = staticcall registry.underlying(instrument._underlying(id))
+    lots_per_unit: uint256 = (listed >> 208) & constants.MASK_32
     index: uint256 = (word >> 176) & constants.MASK_64
     funding: int256 = 0
     if kind == constants.PERPETUAL:
@@ -386,10 +294,23 @@ def _terms(
     mark: int256 = risk_array._mark(leg.array) + funding
     scale: uint256 = constants.ONE * lots_per_unit
     distance: uint256 = convert(abs(price - mark), uint256)
-    band: uint256 = ((parameters >> 224) & constants.MASK_16) * index
+    band: uint256 = ((latest.margin >> 224) & constants.MASK_16) * index
     assert 2 * scale * distance <= 2 * band + scale * convert(abs(mark), uint256), "house: price outside the band"
-    fee: uint256 = ((parameters >> 208) & constants.MASK_16) * index * lots
-    return (fee + scale - 1) // scale, funding
+    fee: uint256 = ((latest.margin >> 208) & constants.MASK_16) * index * lots
+    return (fee + scale - 1) // scale, funding, listed
+
+
+@view
+@internal
+def _limit(head: uint256, listed: uint256):
+    """
+    @dev An account that opens holds at most a share of the underlying's depth. Lots of its other underlyings count too, so the
+         sum that the ledger keeps serves, and the limit is never less strict than by underlying.
+    @param head The account's head after the trade: `sum |q|` in its low bits.
+    @param listed The underlying's word: depth in bits 79..32.
+    """
+    most: uint256 = ((listed >> 32) & constants.MASK_48) * staticcall registry.shock(_POSITION_AT) // _ONE_E6
+    assert head & constants.MASK_64 <= most, "house: position limit"
 
 
 @pure
@@ -407,16 +328,32 @@ def _shrinks(before: int256, change: int256) -> bool:
 
 @pure
 @internal
-def _judge(before: IMargin.Margin, after: IMargin.Margin):
+def _judge(
+    before: IMargin.Margin,
+    after: IMargin.Margin,
+    content: margin.Content,
+    last: uint256,
+    latest: IRiskOracle.Latest,
+):
     """
-    @dev From HEALTHY an action ends HEALTHY; below, it raises MM excess and does not lower IM excess.
+    @dev From HEALTHY an action ends HEALTHY. Below, it raises MM excess and does not lower IM excess, and is the account's
+         first trade of the epoch, so that nobody spoils the witness of a liquidation again and again. When the oracle is not
+         fresh, the requirement must not rise either.
     @param before The account's margin before.
     @param after And after, its fee paid.
+    @param content Its content; what its tokens are worth does not change by a trade.
+    @param last Epoch of its last trade before.
+    @param latest The latest epoch.
     """
-    if before.im_excess >= 0:
+    collateral: int256 = margin._collateral(content)
+    if before.im_excess >= 0 and before.pv >= collateral:
         assert after.im_excess >= 0, "house: below initial margin"
+        assert after.pv >= collateral, "house: quote equity below zero"
     else:
         assert after.mm_excess > before.mm_excess, "house: must raise maintenance excess"
         # Else an owner could sell to himself off the mark, and leave the debt to insurance.
         assert after.pv >= min(before.pv, 0), "house: must not end bankrupt"
         assert after.im_excess >= before.im_excess, "house: must not lower initial excess"
+        assert last < latest.epoch, "house: one trade an epoch below initial margin"
+    if not latest.fresh:
+        assert after.risk + after.closeout <= before.risk + before.closeout, "house: must not raise the requirement"

@@ -21,6 +21,7 @@ from lib import constants
 implements: ILedger
 
 
+_CLOSED: constant(uint256) = 2**255
 _DEPLOYER: immutable(address)
 _TOKEN: immutable(IERC20)
 
@@ -51,8 +52,8 @@ _position_hash: HashMap[uint256, bytes32]
 # keccak256(abi.encode(epoch, digest of the margin content)), written by an engine that checked the content.
 _checkpoint: HashMap[uint256, bytes32]
 
-# Whether positions in an underlying can only be settled. Once set it stays.
-closed: public(HashMap[uint256, bool])
+# By underlying: open interest, the sum of the owners' long positions (lots, bits 254..0); only to be settled (bit 255, for good).
+_markets: HashMap[uint256, uint256]
 
 # Set while an engine acts, across all contracts; falls with the transaction.
 _locked: transient(bool)
@@ -215,16 +216,23 @@ def move_position(
     @param lots Lots, not zero, below 2^32.
     @param cash Micro-USD from taker to giver, signed.
     @param epoch The epoch under which they trade; both accounts remember it.
-    @return Account, Account Giver and taker after the move.
+    @return Account, Account Both after the move.
     """
     self._only_in_action()
     assert giver != taker, "ledger: one account on both sides"
     assert lots != 0 and lots < constants.SUM_LIMIT, "ledger: lots out of range"
+    market: uint256 = self._markets[instrument >> 88]
     if giver != constants.CLEARING and taker != constants.CLEARING:
-        assert not self.closed[instrument >> 88], "ledger: underlying is closed"
+        assert market & _CLOSED == 0, "ledger: underlying is closed"
     change: int256 = convert(lots, int256)
-    given: ILedger.Account = self._change(giver, instrument, -change, cash, epoch)
-    taken: ILedger.Account = self._change(taker, instrument, change, -cash, epoch)
+    given: ILedger.Account = empty(ILedger.Account)
+    taken: ILedger.Account = empty(ILedger.Account)
+    fewer: int256 = 0  # long lots
+    more: int256 = 0
+    given, fewer = self._change(giver, instrument, -change, cash, epoch)
+    taken, more = self._change(taker, instrument, change, -cash, epoch)
+    if fewer != -more:
+        self._markets[instrument >> 88] = account_words._summed(market, fewer + more)
     log ILedger.PositionMoved(
         giver=giver, taker=taker, instrument=instrument, lots=lots, cash=cash, epoch=epoch
     )
@@ -249,7 +257,7 @@ def close_underlying(underlying: uint256):
     @param underlying The underlying.
     """
     self._only_in_action()
-    self.closed[underlying] = True
+    self._markets[underlying] |= _CLOSED
     log ILedger.UnderlyingClosed(underlying=underlying)
 
 
@@ -340,10 +348,29 @@ def checkpoint(account: uint256) -> bytes32:
 
 @view
 @external
+def closed(underlying: uint256) -> bool:
+    """
+    @notice Whether positions in an underlying can only be settled.
+    @param underlying Its number.
+    """
+    return self._markets[underlying] & _CLOSED != 0
+
+
+@view
+@external
+def open_interest(underlying: uint256) -> uint256:
+    """
+    @notice Open interest of an underlying: the sum of the owners' long positions in its derivatives, lots.
+    @param underlying The underlying.
+    """
+    return self._markets[underlying] & ~_CLOSED
+
+
+@view
+@external
 def token() -> address:
     """
-    @notice The settlement token.
-    @return address Its contract.
+    @notice Contract of the settlement token.
     """
     return _TOKEN.address
 
@@ -390,7 +417,7 @@ def _add_cash(account: uint256, change: int256):
 @internal
 def _change(
     account: uint256, instrument: uint256, change: int256, cash: int256, epoch: uint256
-) -> ILedger.Account:
+) -> (ILedger.Account, int256):
     """
     @dev Change a position and cash of one account, with its counts, its sum |q|, its position hash and its last trade.
     @param account The account.
@@ -398,7 +425,7 @@ def _change(
     @param change Signed lots, not zero.
     @param cash Signed micro-USD.
     @param epoch The epoch of the trade.
-    @return Account The account after it.
+    @return Account, int256 The account after it, and by how many lots more it is long.
     """
     key: uint256 = account_words._lots_key(account, instrument)
     word: uint256 = self._lots[key]
@@ -410,7 +437,7 @@ def _change(
         assert abs(after) < 2**50, "ledger: too many lots"
         self._holdings[account] = holdings
         self._lots[key] = account_words._with_lots(word, instrument, after)
-        return account_words._account(account, 0, holdings, empty(bytes32))
+        return account_words._account(account, 0, holdings, empty(bytes32)), 0
     holdings = account_words._with_position(holdings, instrument >> 88, before, after)
     self._holdings[account] = holdings
     self._lots[key] = account_words._with_lots(word, instrument, after)
@@ -420,4 +447,4 @@ def _change(
         self._title[account] = title
     position_hash: bytes32 = keccak256(abi_encode(self._position_hash[account], account, instrument, change))
     self._position_hash[account] = position_hash
-    return account_words._account(account, title, holdings, position_hash)
+    return account_words._account(account, title, holdings, position_hash), max(after, 0) - max(before, 0)

@@ -209,6 +209,17 @@ def _account(account: uint256, title: uint256, holdings: uint256, position_hash:
 
 @pure
 @internal
+def _summed(market: uint256, more: int256) -> uint256:
+    """
+    @dev A market's word with other open interest, which is a sum of long positions and so never below zero.
+    @param market The word: open interest in its low 255 bits.
+    @param more Signed lots.
+    """
+    return unsafe_add(market, convert(convert(more, bytes32), uint256))
+
+
+@pure
+@internal
 def _lots_key(account: uint256, instrument: uint256) -> uint256:
     """
     @dev Which lots word holds a position: account and instrument without its kind.

@@ -68,6 +68,7 @@ TOKEN: constant(uint256) = 5
 MASK_8: constant(uint256) = 2**8 - 1
 MASK_16: constant(uint256) = 2**16 - 1
 MASK_32: constant(uint256) = 2**32 - 1
+MASK_48: constant(uint256) = 2**48 - 1
 MASK_64: constant(uint256) = 2**64 - 1
 MASK_128: constant(uint256) = 2**128 - 1
 EACH_LANE: constant(uint256) = 1 + 2**64 + 2**128 + 2**192

@@ -12,6 +12,10 @@
             MM excess = PV - (risk + closeout)
             IM excess = PV - ceil(im_factor * (risk + closeout))
 
+        An account is HEALTHY while IM excess >= 0 and quote equity >= 0, where
+
+            quote equity = PV - value of collateral tokens at the mark
+
         Integers in micro-USD, exact; `kappa` and `im_factor` in 1e-4. The margin content of an account is its leaf without
         the position hash: head, cost, and one scenario vector for each underlying of the head, ascending.
 """
@@ -106,11 +110,12 @@ def _apply(
     old: uint256 = instrument._closeout(leg.meta, before)
     assert closeout >= old, "margin: close-out below zero"
 
-    after: Content = Content(
-        head=head,
-        cost=(closeout - old) << 128 | (content.cost & constants.MASK_128),
-        vectors=content.vectors,
-    )
+    collateral: uint256 = content.cost & constants.MASK_128
+    if instrument._kind(instrument._id(leg.meta)) == constants.TOKEN:
+        value: int256 = convert(collateral, int256) + change * risk_array._mark(leg.array)
+        assert value >= 0, "margin: collateral below zero"
+        collateral = convert(value, uint256)
+    after: Content = Content(head=head, cost=(closeout - old) << 128 | collateral, vectors=content.vectors)
     start: uint256 = place * constants.VECTOR_WORDS
     count: uint256 = len(content.vectors)
     if not known:
@@ -193,6 +198,27 @@ def _evaluate(content: Content, cash: int256, parameters: uint256) -> IMargin.Ma
         mm_excess=value - convert(requirement, int256),
         im_excess=value - convert(initial, int256),
     )
+
+
+@pure
+@internal
+def _collateral(content: Content) -> int256:
+    """
+    @dev Value of an account's collateral tokens at the mark, micro-USD.
+    @param content Margin content.
+    """
+    return convert(content.cost & constants.MASK_128, int256)
+
+
+@pure
+@internal
+def _is_healthy(content: Content, found: IMargin.Margin) -> bool:
+    """
+    @dev Whether an account is HEALTHY. Below, dollars are short or owed against tokens.
+    @param content Margin content.
+    @param found What `_evaluate` found of it.
+    """
+    return found.im_excess >= 0 and found.pv >= self._collateral(content)
 
 
 @pure

@@ -15,7 +15,7 @@ from offchain.audit.ground import Findings, Ground
 from offchain.audit.observed import Last
 from offchain.audit.recompute import LIVE, OPEN, Margin, Mark, margin_of
 from offchain.audit.record import Record
-from offchain.audit.replay import PENALTY, REWARD, TRADE_FEE, Books
+from offchain.audit.replay import CLEARING, PENALTY, REWARD, TRADE_FEE, Books
 from offchain.chain.backends import Event
 from offchain.risk.policy import Policy
 
@@ -118,6 +118,12 @@ class Market:
         positions = {key: held for key, held in positions.items() if held}
         return margin_of(self.books.cash[account] + cash, positions, self.epoch.priced, self.epoch.policy)
 
+    def _collateral(self, account: int) -> int:
+        """Value of an account's collateral tokens at the mark, micro-USD."""
+        assert self.epoch is not None
+        held = self.books.positions[account].items()
+        return sum(lots * self.epoch.priced[key].values[0] for key, lots in held if key & 255 > LAST_DERIVATIVE)
+
     def _ready(self, where: str, stated: int) -> bool:
         """Whether there is an epoch to judge by, and the event names it."""
         if self.epoch is None:
@@ -147,9 +153,12 @@ class Market:
                 self.findings.add("withdrawal", where, f"an epoch after {traded}, its last trade", self.number)
             if not self._all_live(account):
                 self.findings.add("withdrawal", where, "all its underlyings live", "one that is not")
-            excess = self._margin(account).im_excess
-            if excess < 0:
-                self.findings.add("withdrawal", f"{where}, IM excess", "0 or more", excess)
+            after = self._margin(account)
+            if after.im_excess < 0:
+                self.findings.add("withdrawal", f"{where}, IM excess", "0 or more", after.im_excess)
+            quote = after.pv - self._collateral(account)
+            if quote < 0:
+                self.findings.add("withdrawal", f"{where}, quote equity", "0 or more", quote)
 
     def _Filled(self, event: Event, where: str) -> None:
         args = event.args
@@ -171,10 +180,12 @@ class Market:
             moves += [_cash(maker, INSURANCE, fee, TRADE_FEE), _cash(taker, INSURANCE, fee, TRADE_FEE)]
         if instrument & 255 > LAST_DERIVATIVE or instrument not in self.ground.listed:
             self.findings.add("trade", where, "a listed derivative", hex(instrument))
-        shrinks = _shrinks(self.books.positions[giver].get(instrument, 0), -lots) and _shrinks(
-            self.books.positions[receiver].get(instrument, 0), lots
-        )
-        if not shrinks and (made.meta & 255 != OPEN or mark.status != LIVE):
+        shrinks = {
+            giver: _shrinks(self.books.positions[giver].get(instrument, 0), -lots),
+            receiver: _shrinks(self.books.positions[receiver].get(instrument, 0), lots),
+        }
+        traded = {account: self.books.traded.get(account, 0) for account in shrinks}
+        if not all(shrinks.values()) and (made.meta & 255 != OPEN or mark.status != LIVE):
             self.findings.add("trade", where, "positions that shrink: it is close-only", lots)
         worth, band = made.values[0] + funding, epoch.policy.margin.price_band * mark.index
         if 2 * ONE * lots_per_unit * abs(args["price"] - worth) > 2 * band + ONE * lots_per_unit * abs(worth):
@@ -182,12 +193,35 @@ class Market:
         self.findings.same("trade", f"{where}, fee", fee, args["fee"])
         self.findings.same("trade", f"{where}, moves", moves, self._take())
         for account, before in zip((maker, taker), was, strict=True):
-            after = self._margin(account)
-            if before.im_excess >= 0:
-                if after.im_excess < 0:
-                    self.findings.add("trade", f"{where}, account {account}, IM excess", "0 or more", after.im_excess)
-            elif after.mm_excess <= before.mm_excess or after.im_excess < before.im_excess:
+            after, collateral = self._margin(account), self._collateral(account)
+            if before.im_excess >= 0 and before.pv >= collateral:
+                if after.im_excess < 0 or after.pv < collateral:
+                    self.findings.add("trade", f"{where}, account {account}", "a healthy account", after.fields)
+                continue
+            if after.mm_excess <= before.mm_excess or after.im_excess < before.im_excess:
                 self.findings.add("trade", f"{where}, account {account}", "a better margin", after.fields)
+            if traded[account] >= self.number:
+                self.findings.add("trade", f"{where}, account {account}", "its first trade of the epoch", self.number)
+        self._judge_limits(policy, instrument >> 88, shrinks, where)
+
+    def _judge_limits(self, policy: Policy, underlying: int, shrinks: Mapping[int, bool], where: str) -> None:
+        """After a trade: what opened is within the limits of the account and of the underlying."""
+        terms = policy.underlying(underlying)
+        most = terms.depth * policy.shocks.position // 1_000_000
+        for account in (account for account, less in shrinks.items() if not less):
+            held = sum(map(abs, self.books.positions[account].values()))
+            if held > most:
+                self.findings.add("trade", f"{where}, account {account}, lots", f"at most {most}", held)
+        if not any(shrinks.values()):
+            longs = sum(
+                max(lots, 0)
+                for account, held in self.books.positions.items()
+                if account != CLEARING
+                for key, lots in held.items()
+                if key >> 88 == underlying
+            )
+            if longs > terms.depth * terms.open_interest // 100:
+                self.findings.add("trade", f"{where}, open interest", "within the limit", longs)
 
     def _FullyChecked(self, event: Event, where: str) -> None:
         account = event.args["account"]

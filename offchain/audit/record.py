@@ -63,7 +63,8 @@ def read_record(system: System, bundle_dir: Path) -> Record:
     bundle_dir : files named by their hash (64 hexadecimal digits and any suffix).
     """
     contracts = [
-        system.registry, system.committee, system.oracle, system.ledger, system.clearing, system.liquidator
+        system.registry, system.committee, system.oracle, system.ledger, system.clearing, system.liquidator,
+        system.examiner,
     ]  # fmt: skip
     last = system.chain.block_number
     events = chain_order(system.chain.events(contracts, system.deployed_at, last))

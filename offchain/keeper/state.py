@@ -115,7 +115,7 @@ class MarketState:
         if found is None:
             epoch, _ = self._current()
             legs, proof, flags = epoch.legs(sorted(self.book.accounts[account].positions))
-            self.system.clearing.send.check_full(account, legs, proof, flags, sender=sender)
+            self.system.examiner.send.check_full(account, legs, proof, flags, sender=sender)
             found = self.witness(account)
             if found is None:
                 raise BallastError(f"account {account}: the full check left a checkpoint that is not ours")

@@ -188,3 +188,14 @@ def test_change__more_than_the_content_holds__reverts() -> None:
     head = content_of(300, {leaf.id: 6}, {leaf.id: leaf}).head
     with pytest.raises(Reverted, match="margin: close-out below zero"):
         HARNESS[0].call.change(body.head, 9 << 128, body.vector_words, leaf.pack(), -1, 7, head)
+
+
+def test_change__more_tokens_than_the_content_values__reverts() -> None:
+    """Tokens leave with their value at the mark; a content that values them at less cannot be a true one."""
+    leaf = InstrumentLeaf(Instrument(1, Kind.TOKEN).id, 1, 0, 10, 10, Status.OPEN, (5,) * 40)
+    body = content_of(300, {leaf.id: 7}, {leaf.id: leaf})
+    left = content_of(300, {leaf.id: 6}, {leaf.id: leaf})
+    words = HARNESS[0].call.change(body.head, body.cost, body.vector_words, leaf.pack(), -1, 7, left.head)
+    assert (words[0], words[1], list(words[2])) == (left.head, left.cost, left.vector_words)
+    with pytest.raises(Reverted, match="margin: collateral below zero"):
+        HARNESS[0].call.change(body.head, 70 << 128 | 4, body.vector_words, leaf.pack(), -1, 7, left.head)

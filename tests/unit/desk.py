@@ -94,7 +94,7 @@ class Content:
 
     Attributes
     ----------
-    vectors : forty values by underlying, ascending. closeout : without the reserve.
+    vectors : forty values by underlying, ascending. closeout : without the reserve. collateral : value of tokens.
     """
 
     account: int
@@ -102,6 +102,7 @@ class Content:
     closeout: int
     open: int
     sum_abs: int
+    collateral: int = 0
 
     @property
     def head(self) -> int:
@@ -112,7 +113,7 @@ class Content:
 
     @property
     def cost(self) -> int:
-        return self.closeout << 128
+        return self.closeout << 128 | self.collateral
 
     @property
     def words(self) -> list[int]:
@@ -129,14 +130,15 @@ class Content:
 def content(account: int, positions: Mapping[int, int], leaves: Mapping[int, InstrumentLeaf]) -> Content:
     """Content of some positions, by instrument id."""
     vectors: dict[int, list[int]] = {}
-    closeout = 0
+    closeout = collateral = 0
     for identifier, lots in sorted(positions.items()):
+        collateral += max(lots, 0) * leaves[identifier].array[0] if identifier & 255 == Kind.TOKEN else 0
         each = leaves[identifier]
         row = vectors.setdefault(identifier >> 88, [0] * 40)
         for s, value in enumerate(each.array):
             row[s] += lots * value
         closeout += lots * each.c_long if lots > 0 else -lots * each.c_short
-    return Content(account, vectors, closeout, len(positions), sum(map(abs, positions.values())))
+    return Content(account, vectors, closeout, len(positions), sum(map(abs, positions.values())), collateral)
 
 
 def margin(body: Content, cash: int, params: MarginParams) -> tuple[int, int, int, int, int]:
@@ -323,7 +325,7 @@ class Desk:
         """Check an account by all its positions."""
         ids = sorted(self.book.positions(account))
         proof, flags = self.multiproof(ids)
-        return self.house.send.check_full(
+        return self.system.examiner.send.check_full(
             account, [self.leg(i) for i in ids], proof, flags, sender=sender or self.keys[0]
         )
 

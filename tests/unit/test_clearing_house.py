@@ -237,6 +237,9 @@ def test_unhealthy__may_only_get_safer() -> None:
     after = desk.margin(pair.buyer)
     assert after[3] > before[3]
     assert before[4] < after[4] < 0
+    refused = reason(desk.trade, pair.seller, pair.buyer, BTC_PERP, 29)
+    assert refused == "house: one trade an epoch below initial margin"
+    desk.post()
     desk.trade(pair.seller, pair.buyer, BTC_PERP, 29)
     assert desk.margin(pair.buyer)[4] >= 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from desk import (
 
 from offchain.instruments import Kind
 from offchain.oracle.headers import account_leaf_hash
+from offchain.risk.policy import default_policy
 from offchain.units import MICRO
 
 BOOK = {
@@ -54,7 +56,7 @@ def full(desk: Desk, account: int, ids: list[int], **changes: Any) -> Any:
     """A full check with the legs of `ids`, in that order, and the proof of those that are listed."""
     proof, flags = desk.multiproof(sorted(set(ids)))
     args: dict[str, Any] = {"legs": [desk.leg(i) for i in ids], "proof": proof, "flags": flags} | changes
-    return desk.house.send.check_full(account, *args.values(), sender=desk.keys[9])
+    return desk.system.examiner.send.check_full(account, *args.values(), sender=desk.keys[9])
 
 
 def test_leaf_checkpoint_and_full__give_identical_integers(pair: Pair) -> None:
@@ -187,23 +189,23 @@ def test_full__bad_legs__revert(pair: Pair) -> None:
     desk = pair.desk
     ids, other = sorted(BOOK), option(BTC, 12_000)
     third = desk.fund(desk.keys[3])
-    assert reason(full, desk, third, ids) == "house: account has no positions"
-    assert reason(full, desk, pair.buyer, ids[:-1]) == "house: not all positions"
-    assert reason(full, desk, pair.buyer, [*ids, other]) == "house: not all positions"
-    assert reason(full, desk, pair.buyer, [ids[1], ids[0], *ids[2:]]) == "house: legs not ascending"
-    assert reason(full, desk, pair.buyer, sorted([*ids[1:], other])) == "house: no such position"
+    assert reason(full, desk, third, ids) == "examiner: account has no positions"
+    assert reason(full, desk, pair.buyer, ids[:-1]) == "examiner: not all positions"
+    assert reason(full, desk, pair.buyer, [*ids, other]) == "examiner: not all positions"
+    assert reason(full, desk, pair.buyer, [ids[1], ids[0], *ids[2:]]) == "examiner: legs not ascending"
+    assert reason(full, desk, pair.buyer, sorted([*ids[1:], other])) == "examiner: no such position"
     assert desk.ledger.call.checkpoint(pair.buyer) != bytes(32)  # of the epoch in which it traded
     before = desk.ledger.call.checkpoint(pair.buyer)
     proof, flags = desk.multiproof(ids)
     assert reason(full, desk, pair.buyer, ids, proof=proof[:-1]) == "merkle: malformed multiproof"
-    assert reason(full, desk, pair.buyer, ids, proof=[*proof, bytes(32)]) == "house: legs not proven"
+    assert reason(full, desk, pair.buyer, ids, proof=[*proof, bytes(32)]) == "examiner: legs not proven"
     assert reason(full, desk, pair.buyer, ids, flags=[]) == "merkle: wrong number of flags"
     assert reason(full, desk, pair.buyer, ids, flags=[*flags, 0]) == "merkle: wrong number of flags"
     assert reason(full, desk, pair.buyer, ids, flags=[flags[0] | 1 << 200]) == "merkle: malformed multiproof"
-    assert reason(full, desk, pair.buyer, ids, proof=[bytes(32)] * len(proof)) == "house: legs not proven"
+    assert reason(full, desk, pair.buyer, ids, proof=[bytes(32)] * len(proof)) == "examiner: legs not proven"
     meta, array = desk.leg(ids[0])
     changed = [(meta, [array[0] ^ 1, *array[1:]]), *[desk.leg(i) for i in ids[1:]]]
-    assert reason(full, desk, pair.buyer, ids, legs=changed) == "house: legs not proven"
+    assert reason(full, desk, pair.buyer, ids, legs=changed) == "examiner: legs not proven"
     assert desk.ledger.call.checkpoint(pair.buyer) == before
 
 
@@ -238,9 +240,9 @@ def test_threat_11__a_losing_position_left_out(pair: Pair) -> None:
     ids = sorted(BOOK)
     loser, winner = option(BTC, 11_000), option(BTC, 9_000, Kind.PUT)
     without = [i for i in ids if i != loser]
-    assert reason(full, desk, pair.buyer, without) == "house: not all positions"
-    assert reason(full, desk, pair.buyer, sorted([*without, winner])) == "house: legs not ascending"
-    assert reason(full, desk, pair.buyer, sorted([*without, option(BTC, 12_000)])) == "house: no such position"
+    assert reason(full, desk, pair.buyer, without) == "examiner: not all positions"
+    assert reason(full, desk, pair.buyer, sorted([*without, winner])) == "examiner: legs not ascending"
+    assert reason(full, desk, pair.buyer, sorted([*without, option(BTC, 12_000)])) == "examiner: no such position"
     rosy = content(pair.buyer, {i: BOOK[i] for i in without}, desk.posted)
     _, _, _, proof = desk.by_leaf(pair.buyer)
     assert reason(desk.house.call.check, pair.buyer, rosy.witness(proof)) == "witness: stale"
@@ -254,8 +256,8 @@ def test_threat_11__an_instrument_repeated(pair: Pair) -> None:
     ids = sorted(BOOK)
     for i in range(1, len(ids)):
         twice = [*ids[:i], ids[i - 1], *ids[i + 1 :]]
-        assert reason(full, desk, pair.buyer, twice) == "house: legs not ascending"
-    assert reason(full, desk, pair.buyer, [*ids[:-1], ids[0]]) == "house: legs not ascending"
+        assert reason(full, desk, pair.buyer, twice) == "examiner: legs not ascending"
+    assert reason(full, desk, pair.buyer, [*ids[:-1], ids[0]]) == "examiner: legs not ascending"
 
 
 def test_threat_11__two_headers_mixed(pair: Pair) -> None:
@@ -274,9 +276,9 @@ def test_threat_11__two_headers_mixed(pair: Pair) -> None:
     new_legs = [desk.leg(i) for i in ids]
     for i in range(len(ids)):
         mixed = [*new_legs[:i], old_legs[i], *new_legs[i + 1 :]]
-        assert reason(full, desk, pair.buyer, ids, legs=mixed) == "house: legs not proven"
+        assert reason(full, desk, pair.buyer, ids, legs=mixed) == "examiner: legs not proven"
     both_old = {"legs": old_legs, "proof": old_proof[0], "flags": old_proof[1]}
-    assert reason(full, desk, pair.buyer, ids, **both_old) == "house: legs not proven"
+    assert reason(full, desk, pair.buyer, ids, **both_old) == "examiner: legs not proven"
     new_proof = desk.by_leaf(pair.buyer)[3]
     for witness in (old_leaf, (*old_leaf[:3], new_proof), (*desk.by_leaf(pair.buyer)[:3], old_leaf[3]), old_checkpoint):
         assert reason(desk.house.call.check, pair.buyer, witness) == "witness: not proven"
@@ -293,7 +295,10 @@ def test_threat_12__lanes_at_their_extremes(sign: int) -> None:
     """`sum |q|` at 2^32 - 1 in two underlyings, values at both ends, long and short: all three witnesses are exact."""
     top = 2**31 - 1
     rows = [1_000_000, *([top, -top] * 20)][:40]
-    pair = Pair(dollars=10**14, instruments=(BTC_FUTURE, ETH_FUTURE, BTC_PERP))
+    policy = default_policy()
+    deep = tuple(replace(each, depth=2**40) for each in policy.underlyings)
+    policy = replace(policy, underlyings=deep)
+    pair = Pair(dollars=10**14, instruments=(BTC_FUTURE, ETH_FUTURE, BTC_PERP), policy=policy)
     desk = pair.desk
     for identifier in (BTC_FUTURE, ETH_FUTURE):
         base = leaf(identifier, cost=2**32 - 1)
