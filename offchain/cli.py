@@ -41,6 +41,12 @@ def main() -> None:
       ballast demo                                   a synthetic crash on a local chain
       ballast demo --prices BTC=FILE --prices ETH=FILE --start 2020-03-11 --hours 72
       ballast verify --rpc URL                       recompute everything that a deployment posted
+      ballast margin docs/examples/book.json --model ballast --explain
+      ballast compare docs/examples/book.json        the same book under every model
+      ballast stress docs/examples/book.json         what breaks it
+      ballast compress docs/examples/books.json      trades that lower everybody's margin
+      ballast backtest --prices BTC=FILE             margin models on real days
+      ballast calibrate --prices BTC=FILE            volatility, scan ranges, haircuts
     Every command explains itself with --help.
     """
 
