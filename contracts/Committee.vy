@@ -3,13 +3,14 @@
 @title Committee
 @license GNU Affero General Public License v3.0 only
 @notice Who may sign for the oracle: members, their BLS keys with proof of possession, and the check that a quorum of the
-        current set signed a digest.
+        current set signed a digest. Members are bonded; the challenger slashes those who signed what is wrong.
 @dev Signatures are in G1, keys in G2, ciphersuite BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_POP_ (draft-irtf-cfrg-bls-signature).
      Aggregation of keys is safe against rogue keys because each key is enrolled with a proof, over a message that names
      chain, contract, member and key, that its secret is known.
 @custom:security Needs the precompiles of EIP-2537 (prague) and EIP-5656 (cancun).
-@custom:kill Nothing here can be stopped. The owner takes the power to sign from a committee by seating another; a set that
-             was replaced stays readable and signs nothing any more.
+@custom:kill Nothing here can be stopped. The owner takes the power to sign from a committee by seating another, behind the
+             timelock; a set that was replaced stays readable and signs nothing any more. Members who were slashed sign
+             nothing; where fewer than a quorum are left, the oracle waits for another committee.
 """
 
 
@@ -17,8 +18,12 @@ from snekmate.auth import ownable
 from snekmate.auth import ownable_2step
 
 from interfaces import ICommittee
+from interfaces import IRegistry
 from lib import bls12_381
+from lib import bonds
 from lib import code_storage
+from lib import signers
+from lib import timelock
 
 
 implements: ICommittee
@@ -26,6 +31,8 @@ implements: ICommittee
 
 initializes: ownable
 initializes: ownable_2step[ownable := ownable]
+initializes: timelock
+initializes: bonds[ownable := ownable, timelock := timelock]
 
 
 exports: (
@@ -33,6 +40,16 @@ exports: (
     ownable_2step.pending_owner,
     ownable_2step.transfer_ownership,
     ownable_2step.accept_ownership,
+    timelock.delay,
+    bonds.token,
+    bonds.bond,
+    bonds.unbonding,
+    bonds.forfeited,
+    bonds.deposit_bond,
+    bonds.withdraw_bond,
+    bonds.bond_of,
+    bonds.propose_payment,
+    bonds.pay,
 )
 
 
@@ -47,17 +64,21 @@ POSSESSION_TAG: constant(Bytes[43]) = b"BLS_POP_BLS12381G1_XMD:SHA-256_SSWU_RO_P
 POSSESSION_DOMAIN: constant(bytes32) = keccak256("ballast.pop.v1")
 
 
-# @dev A set's data (see `seat`): after the encoding's head the aggregate key, the negated keys, the members' addresses.
-AGGREGATE_AT: constant(uint256) = code_storage.DATA_AT + 64
-KEYS_AT: constant(uint256) = AGGREGATE_AT + 256
-MAX_WORDS: constant(uint256) = 8 + 9 * MAX_MEMBERS
-
-
 # @dev A set in one word: where its code is (bits 159..0), its size (167..160), its quorum (175..168); in `_current` also
-#      the set's id above (255..176).
+#      the set's id (223..176) and a mask of those of its members who were slashed (255..224).
 SIZE_SHIFT: constant(uint256) = 160
 QUORUM_SHIFT: constant(uint256) = 168
 ID_SHIFT: constant(uint256) = 176
+SLASHED_SHIFT: constant(uint256) = 224
+MASK_48: constant(uint256) = 2**48 - 1
+
+
+# @dev What is announced behind the timelock.
+SEATING: constant(bytes32) = keccak256("seat")
+
+
+# @dev Who names the challenger.
+registry: public(immutable(IRegistry))
 
 
 # @dev The set that may sign; 0 before the first.
@@ -74,18 +95,72 @@ _waiting: DynArray[address, MAX_MEMBERS]
 _waiting_keys: DynArray[address, MAX_MEMBERS]
 
 
+# @dev Where a member sat last: set id above bit 8, its number there below.
+_seat_of: HashMap[address, uint256]
+
+
 # @dev What a round of enrolment has taken: members' addresses and keys' hashes. Seating and discarding begin a round.
 _round: uint256
 _taken: HashMap[uint256, HashMap[bytes32, bool]]
 
 
 @deploy
-def __init__():
+def __init__(registry_: address, token_: address, bond_: uint256, unbonding_: uint256):
     """
     @notice The deployer becomes the owner. No set is seated.
+    @param registry_ The registry, whose timelock's delay is also the one here.
+    @param token_ The settlement token, in which bonds are paid.
+    @param bond_ Bond of a member, micro-USD; zero asks for none.
+    @param unbonding_ How long the release of a bond takes, seconds.
     """
     ownable.__init__()
     ownable_2step.__init__()
+    registry = IRegistry(registry_)
+    timelock.__init__(staticcall IRegistry(registry_).delay())
+    bonds.__init__(token_, bond_, unbonding_)
+
+
+# Challenger
+
+
+@external
+def slash(set_id: uint256, mask: uint256, beneficiary: address):
+    """
+    @notice Take the bonds of members who signed what was proven wrong, and their power to sign.
+    @dev A member of an earlier set who sits in the current one is stopped there too. The quorum stays what it was: with
+         fewer left, nothing can be signed until another set is seated.
+    @param set_id Their set, current or past.
+    @param mask Bit `i` set: member `i` of it.
+    @param beneficiary Who gets the challenger's part.
+    """
+    assert msg.sender == staticcall registry.challenger(), "committee: caller is not the challenger"
+    members: DynArray[address, MAX_MEMBERS] = self._members(set_id)
+    assert mask >> len(members) == 0, "committee: mask names no member"
+    current: uint256 = self._current
+    reward: uint256 = 0
+    for i: uint256 in range(len(members), bound=MAX_MEMBERS):
+        if (mask >> i) & 1 == 1:
+            seated: uint256 = self._seat_of[members[i]]
+            if seated >> 8 == (current >> ID_SHIFT) & MASK_48:
+                current |= 1 << (SLASHED_SHIFT + (seated & 255))
+            reward += bonds._slash(members[i])
+    self._current = current
+    bonds._pay(beneficiary, reward)
+
+
+# Whoever backs a member
+
+
+@external
+def unbond(member: address):
+    """
+    @notice Begin the release of a bond, once the member neither sits nor waits.
+    @param member The member.
+    """
+    seated: uint256 = self._seat_of[member] >> 8
+    assert seated == 0 or seated != (self._current >> ID_SHIFT) & MASK_48, "committee: member is seated"
+    assert not self._taken[self._round][convert(member, bytes32)], "committee: member waits"
+    bonds._release(member)
 
 
 # Owner
@@ -115,6 +190,7 @@ def enrol(member: address, key: Bytes[256], possession: Bytes[256]):
     key_hash: bytes32 = keccak256(key)
     assert not self._taken[round][name], "committee: member already enrolled"
     assert not self._taken[round][key_hash], "committee: key already enrolled"
+    assert bonds._is_backed(member), "committee: member is not bonded"
 
     message: bytes32 = self._possession_message(member, key_hash)
     point: Bytes[128] = bls12_381._hash_to_g1(slice(message, 0, 32), POSSESSION_TAG)
@@ -141,11 +217,21 @@ def discard():
 
 
 @external
+def propose_seating():
+    """
+    @notice Announce that those who wait will be the committee. Whoever enrols after it changes what was announced.
+    """
+    ownable._check_owner()
+    ready_at: uint256 = timelock._propose(SEATING, self._seating())
+    log ICommittee.SeatingProposed(members=self._waiting, ready_at=ready_at)
+
+
+@external
 def seat() -> uint256:
     """
-    @notice Make those who wait the committee. From this block on only their quorum's signature is accepted.
-    @dev Verification starts from the aggregate of all and adds the negated keys of the absent, of whom there are fewer
-         than a third; so only the negations are stored. Members' indices are their order of enrolment.
+    @notice Make those who wait the committee: at once where none is seated yet, else as announced. From this block on only
+            their quorum's signature is accepted.
+    @dev Members' indices are their order of enrolment.
     @return uint256 The new set's id.
     """
     ownable._check_owner()
@@ -153,29 +239,17 @@ def seat() -> uint256:
     stores: DynArray[address, MAX_MEMBERS] = self._waiting_keys
     size: uint256 = len(members)
     assert size >= MIN_MEMBERS, "committee: fewer than four members"
+    if self._current != 0:
+        timelock._enact(SEATING, self._seating())
 
-    aggregate: Bytes[256] = slice(stores[0].code, code_storage.DATA_AT, 256)
-    for i: uint256 in range(1, size, bound=MAX_MEMBERS):
-        key: Bytes[256] = slice(stores[i].code, code_storage.DATA_AT, 256)
-        aggregate = bls12_381._add_g2(aggregate, key)
-    assert not bls12_381._is_infinity(aggregate), "committee: aggregate at infinity"
-
-    words: DynArray[bytes32, MAX_WORDS] = []
-    for j: uint256 in range(8):
-        words.append(extract32(aggregate, j * 32))
-    for store: address in stores:
-        negated: Bytes[256] = bls12_381._negate_g2(slice(store.code, code_storage.DATA_AT, 256))
-        for j: uint256 in range(8):
-            words.append(extract32(negated, j * 32))
-    for member: address in members:
-        words.append(convert(member, bytes32))
-
-    where: address = code_storage._store(abi_encode(words))
+    where: address = signers._keep(members, stores)
     quorum: uint256 = 2 * size // 3 + 1
-    set_id: uint256 = (self._current >> ID_SHIFT) + 1
+    set_id: uint256 = ((self._current >> ID_SHIFT) & MASK_48) + 1
     word: uint256 = convert(where, uint256) | (size << SIZE_SHIFT) | (quorum << QUORUM_SHIFT)
     self._sets[set_id] = word
     self._current = word | (set_id << ID_SHIFT)
+    for i: uint256 in range(size, bound=MAX_MEMBERS):
+        self._seat_of[members[i]] = (set_id << 8) | i
     self._clear()
     log ICommittee.Seated(set_id=set_id, members=members, quorum=quorum)
     return set_id
@@ -198,7 +272,8 @@ def verify(set_id: uint256, digest: bytes32, mask: uint256, signature: Bytes[256
     @return bool Whether it verifies. Malformed input reverts instead.
     """
     current: uint256 = self._current
-    assert current >> ID_SHIFT == set_id and set_id != 0, "committee: set is not current"
+    assert (current >> ID_SHIFT) & MASK_48 == set_id and set_id != 0, "committee: set is not current"
+    assert mask & (current >> SLASHED_SHIFT) == 0, "committee: member was slashed"
     assert len(signature) == 128, "committee: signature is not 128 bytes"
     point: Bytes[128] = slice(signature, 0, 128)
     assert not bls12_381._is_infinity(point), "committee: signature at infinity"
@@ -208,7 +283,7 @@ def verify(set_id: uint256, digest: bytes32, mask: uint256, signature: Bytes[256
     absences: uint256 = size - ((current >> QUORUM_SHIFT) & 255)
 
     where: address = convert(current & convert(max_value(uint160), uint256), address)
-    key: Bytes[256] = slice(where.code, AGGREGATE_AT, 256)
+    key: Bytes[256] = slice(where.code, signers.AGGREGATE_AT, 256)
     absent: uint256 = ~mask & ((1 << size) - 1)
     for i: uint256 in range(MAX_MEMBERS):
         if absent == 0:
@@ -216,7 +291,7 @@ def verify(set_id: uint256, digest: bytes32, mask: uint256, signature: Bytes[256
         if absent & 1 == 1:
             assert absences != 0, "committee: quorum not reached"
             absences = unsafe_sub(absences, 1)
-            key = bls12_381._add_g2(key, slice(where.code, KEYS_AT + 256 * i, 256))
+            key = bls12_381._add_g2(key, slice(where.code, signers.KEYS_AT + 256 * i, 256))
         absent >>= 1
 
     return bls12_381._verify(bls12_381._hash_to_g1(slice(digest, 0, 32), MESSAGE_TAG), key, point)
@@ -229,7 +304,17 @@ def current_set() -> uint256:
     @notice The set that may sign.
     @return uint256 Its id; 0 before the first.
     """
-    return self._current >> ID_SHIFT
+    return (self._current >> ID_SHIFT) & MASK_48
+
+
+@view
+@external
+def slashed() -> uint256:
+    """
+    @notice Which members of the current set were slashed.
+    @return uint256 Bit `i` set: member `i`.
+    """
+    return self._current >> SLASHED_SHIFT
 
 
 @view
@@ -262,14 +347,7 @@ def members(set_id: uint256) -> DynArray[address, MAX_MEMBERS]:
     @param set_id The set, current or past.
     @return DynArray Addresses.
     """
-    word: uint256 = self._set(set_id)
-    size: uint256 = (word >> SIZE_SHIFT) & 255
-    where: address = convert(word & convert(max_value(uint160), uint256), address)
-    found: DynArray[address, MAX_MEMBERS] = []
-    for i: uint256 in range(size, bound=MAX_MEMBERS):
-        name: bytes32 = extract32(slice(where.code, KEYS_AT + 256 * size + 32 * i, 32), 0)
-        found.append(convert(name, address))
-    return found
+    return self._members(set_id)
 
 
 @view
@@ -284,7 +362,7 @@ def member_key(set_id: uint256, index: uint256) -> Bytes[256]:
     word: uint256 = self._set(set_id)
     assert index < (word >> SIZE_SHIFT) & 255, "committee: no such member"
     where: address = convert(word & convert(max_value(uint160), uint256), address)
-    return bls12_381._negate_g2(slice(where.code, KEYS_AT + 256 * index, 256))
+    return bls12_381._negate_g2(slice(where.code, signers.KEYS_AT + 256 * index, 256))
 
 
 @view
@@ -334,6 +412,28 @@ def _set(set_id: uint256) -> uint256:
     word: uint256 = self._sets[set_id]
     assert word != 0, "committee: no such set"
     return word
+
+
+@view
+@internal
+def _members(set_id: uint256) -> DynArray[address, MAX_MEMBERS]:
+    """
+    @param set_id The set.
+    @return DynArray Its members, in the order of the mask's bits.
+    """
+    word: uint256 = self._set(set_id)
+    return signers._members(
+        convert(word & convert(max_value(uint160), uint256), address), (word >> SIZE_SHIFT) & 255
+    )
+
+
+@view
+@internal
+def _seating() -> bytes32:
+    """
+    @return bytes32 What seating those who wait comes to: they, and their keys.
+    """
+    return keccak256(abi_encode(self._waiting, self._waiting_keys, self._round))
 
 
 @internal

@@ -25,6 +25,7 @@ class Cadence:
     min_interval : least time between two epochs.
     timelock : how long what moves risk waits.
     fallback_delay, exit_delay : staleness before liquidation by fallback, and before settlement at feed prices.
+    unbonding : how long the release of a member's bond takes.
     auction : length of a takeover auction, in oracle-live time.
 
     Raises
@@ -39,6 +40,7 @@ class Cadence:
     timelock: int = 86_400
     fallback_delay: int = 900
     exit_delay: int = 7 * 86_400
+    unbonding: int = 7 * 86_400
     auction: int = 3_600
 
     def __post_init__(self) -> None:
@@ -54,6 +56,8 @@ class Cadence:
             raise BallastError(f"fallback_delay of {self.fallback_delay} s: choose at most a day")
         if not self.fallback_delay < self.exit_delay <= 30 * 86_400:
             raise BallastError(f"exit_delay of {self.exit_delay} s: choose more than fallback_delay, at most 30 days")
+        if not 86_400 < self.unbonding <= 90 * 86_400:
+            raise BallastError(f"unbonding of {self.unbonding} s: choose more than a day, at most 90 days")
         if not 1 <= self.auction <= 7 * 86_400:
             raise BallastError(f"auction of {self.auction} s: choose at least one second, at most 7 days")
 

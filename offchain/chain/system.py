@@ -16,6 +16,7 @@ from offchain.config import HOURLY, BallastError, Cadence
 
 POLICY_TYPE = "(uint256,uint256,uint256[40],uint256[16],uint256[])"
 MAX_LISTED_AT_ONCE = 128
+MEMBER_BOND = 100_000 * 10**6
 INSURANCE, CLEARING, SHORTFALL, FEES, FIRST_ACCOUNT = 1, 2, 3, 4, 256
 _NAMES = {
     "token": "mocks/SettlementToken",
@@ -28,9 +29,8 @@ _NAMES = {
     "settlement": "Settlement",
     "takeover": "Takeover",
     "fallback": "Fallback",
-    "examiner": "Examiner",
 }
-_ENGINES = ("clearing", "liquidator", "settlement", "takeover", "fallback", "examiner")
+_ENGINES = ("clearing", "liquidator", "settlement", "takeover", "fallback")
 
 
 class Seat(Protocol):
@@ -66,7 +66,6 @@ class System:
     settlement: Contract
     takeover: Contract
     fallback: Contract
-    examiner: Contract
     deployed_at: int
 
     @classmethod
@@ -82,6 +81,7 @@ class System:
         guardian: str = ZERO,
         feeds: Sequence[tuple[int, str, int, int, int]] = (),
         tokens: Sequence[tuple[int, str, int]] = (),
+        bond: int | None = None,
     ) -> System:
         """Deploy and wire everything, then check the wiring.
 
@@ -95,6 +95,7 @@ class System:
         guardian : who may pause and delist, besides the deployer.
         feeds : `(underlying, source, max_age, min_answer, max_answer)` of each independent feed; the answers in its decimals.
         tokens : `(instrument, token, decimals)` of each collateral token.
+        bond : of each member, micro-USD, paid by the deployer; `None` is 100,000 USD with the test token, else nothing.
 
         Raises
         ------
@@ -113,8 +114,16 @@ class System:
         if seats is None:
             committee = chain.deploy(artifact("mocks/AnySignature"), sender=deployer)
         else:
-            committee = chain.deploy(artifact("Committee"), sender=deployer)
+            if bond is None:
+                bond = 0 if token else MEMBER_BOND
+            committee = chain.deploy(artifact("Committee"), registry, money, bond, cadence.unbonding, sender=deployer)
+            if bond and token is None:
+                money.send.mint(deployer.address, bond * len(seats), sender=deployer)
+            if bond:
+                money.send.approve(committee.address, bond * len(seats), sender=deployer)
             for seat in seats:
+                if bond:
+                    committee.send.deposit_bond(seat.address, sender=deployer)
                 proof = seat.possession(chain.chain_id, committee.address)
                 committee.send.enrol(seat.address, seat.key, proof, sender=deployer)
             committee.send.seat(sender=deployer)
@@ -128,8 +137,7 @@ class System:
         settlement = chain.deploy(artifact("Settlement"), ledger, oracle, registry, sender=deployer)
         takeover = chain.deploy(artifact("Takeover"), ledger, oracle, liquidator, cadence.auction, sender=deployer)
         fallback = chain.deploy(artifact("Fallback"), ledger, oracle, liquidator, registry, sender=deployer)
-        examiner = chain.deploy(artifact("Examiner"), ledger, oracle, sender=deployer)
-        engines = (clearing, liquidator, settlement, takeover, fallback, examiner)
+        engines = (clearing, liquidator, settlement, takeover, fallback)
         ledger.send.set_engines([each.address for each in engines], sender=deployer)
         system = cls(chain, money, registry, committee, oracle, ledger, *engines, began + 1)
         system.list_instruments(instruments, deployer)

@@ -76,7 +76,6 @@ class Mark:
             status=field(word, 79, 72),
         )
 
-
     @classmethod
     def held(cls, word: int) -> Mark:
         """The mark of the oracle contract's word: with the status that holds, and below it what the feed said."""

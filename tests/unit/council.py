@@ -93,7 +93,8 @@ class Council:
         token = chain.deploy(artifact("mocks/SettlementToken"), sender=key)
         values = decode([POLICY_TYPE], default_policy().encode())[0]
         registry = chain.deploy(artifact("Registry"), 86_400, values, ZERO, [], [], sender=key)
-        board = chain.deploy(artifact("Committee" if real else "mocks/AnySignature"), sender=key)
+        terms = (registry, token, 0, 7 * 86_400) if real else ()
+        board = chain.deploy(artifact("Committee" if real else "mocks/AnySignature"), *terms, sender=key)
         if real:
             for each in [Seat(chain.accounts[i].address, secret) for i, secret in enumerate(secrets())]:
                 proof = each.possession(chain.chain_id, board.address)

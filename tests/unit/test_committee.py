@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pytest
 from eth_abi import encode
@@ -13,7 +14,7 @@ from py_ecc.optimized_bls12_381 import add, curve_order, field_modulus, multiply
 
 from offchain.chain.anvil import local_chain
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Chain, Contract, Reverted, RevmChain
+from offchain.chain.backends import ZERO, Chain, Contract, Receipt, Reverted, RevmChain, Signer
 from offchain.oracle import signatures
 from offchain.oracle.signatures import (
     POSSESSION_TAG,
@@ -24,8 +25,10 @@ from offchain.oracle.signatures import (
     sign,
     verify,
 )
+from offchain.risk.policy import default_policy
 
 DIGEST = keccak(b"digest")
+ONE = "0x" + "11" * 20
 SECRETS = [SecretKey.generate(bytes([i]) * 32) for i in range(1, 34)]
 
 
@@ -40,6 +43,11 @@ def enrol(committee: Contract, indices: Sequence[int]) -> None:
         committee.send.enrol(member(i), SECRETS[i].public_key, proof, sender=owner)
 
 
+def signed_by(indices: Sequence[int], places: Sequence[int]) -> tuple[int, bytes]:
+    """Mask and aggregate signature of members who sit at `places`."""
+    return sum(1 << i for i in places), aggregate([sign(SECRETS[i], DIGEST) for i in indices])
+
+
 def signed(indices: Sequence[int], digest: bytes = DIGEST) -> tuple[int, bytes]:
     """Mask and aggregate signature of the members `indices` of a set that was enrolled in order from 0."""
     return sum(1 << i for i in indices), aggregate([sign(SECRETS[i], digest) for i in indices])
@@ -51,15 +59,35 @@ def chain() -> Iterator[Chain]:
         yield started
 
 
+DELAY, UNBONDING, BOND = 86_400, 7 * 86_400, 100_000 * 10**6
+
+
+def deploy(chain: Chain, bond: int = 0) -> Contract:
+    """A committee with a registry and a token of its own."""
+    owner = chain.accounts[0]
+    registry = chain.deploy(artifact("Registry"), DELAY, default_policy().words, ZERO, [], [], sender=owner)
+    token = chain.deploy(artifact("mocks/SettlementToken"), sender=owner)
+    return chain.deploy(artifact("Committee"), registry, token, bond, UNBONDING, sender=owner)
+
+
+def reseat(committee: Contract) -> Receipt:
+    """Seat those who wait in the place of others, behind the timelock."""
+    chain, owner = committee.chain, committee.chain.accounts[0]
+    committee.send.propose_seating(sender=owner)
+    chain.set_next_timestamp(chain.timestamp + DELAY)
+    chain.mine()
+    return committee.send.seat(sender=owner)
+
+
 @pytest.fixture
 def committee(chain: Chain) -> Contract:
-    return chain.deploy(artifact("Committee"), sender=chain.accounts[0])
+    return deploy(chain)
 
 
 @pytest.fixture(scope="module")
 def seven(chain: Chain) -> Contract:
     """A seated set of seven, quorum five; tests only read it."""
-    made = chain.deploy(artifact("Committee"), sender=chain.accounts[0])
+    made = deploy(chain)
     enrol(made, range(7))
     made.send.seat(sender=chain.accounts[0])
     return made
@@ -181,7 +209,14 @@ def test_seat__another__replaces_and_the_last_stays_readable(chain: Chain, commi
     assert committee.call.verify(1, DIGEST, mask, signature)
     enrol(committee, [0, 1, 2, 3, 4])
     assert committee.call.verify(1, DIGEST, mask, signature)  # those who wait change nothing
-    committee.send.seat(sender=owner)
+    with pytest.raises(Reverted, match="timelock: nothing proposed"):
+        committee.send.seat(sender=owner)
+    receipt = committee.send.propose_seating(sender=owner)
+    names = [member(i) for i in range(5)]
+    assert receipt.event("SeatingProposed").args == {"members": names, "ready_at": receipt.timestamp + DELAY}
+    with pytest.raises(Reverted, match="timelock: too early"):
+        committee.send.seat(sender=owner)
+    reseat(committee)
     assert committee.call.current_set() == 2
     assert committee.call.members(1) == [member(i) for i in range(4)]
     with pytest.raises(Reverted, match="committee: set is not current"):
@@ -212,6 +247,193 @@ def test_seat__keys_that_cancel__refused(chain: Chain, committee: Contract) -> N
     committee.send.enrol(member(3), last.public_key, proof, sender=chain.accounts[0])
     with pytest.raises(Reverted, match="committee: aggregate at infinity"):
         committee.send.seat(sender=chain.accounts[0])
+
+
+def test_threat_31__seating__those_who_enrol_later_were_not_announced(chain: Chain, committee: Contract) -> None:
+    owner = chain.accounts[0]
+    enrol(committee, range(4))
+    committee.send.seat(sender=owner)
+    enrol(committee, range(4))
+    committee.send.propose_seating(sender=owner)
+    chain.set_next_timestamp(chain.timestamp + DELAY)
+    chain.mine()
+    enrol(committee, [4])
+    with pytest.raises(Reverted, match="timelock: not what was proposed"):
+        committee.send.seat(sender=owner)
+
+
+# Bonds
+
+
+@dataclass
+class Bonded:
+    """A committee with bonds: member `i` is backed by account `i + 1`; account 8 is the challenger."""
+
+    chain: Chain
+    committee: Contract
+    token: Contract
+    challenger: Signer
+
+    def back(self, indices: Sequence[int]) -> None:
+        for i in indices:
+            holder = self.chain.accounts[i % 7 + 1]
+            self.token.send.mint(holder.address, BOND, sender=holder)
+            self.token.send.approve(self.committee.address, BOND, sender=holder)
+            self.committee.send.deposit_bond(member(i), sender=holder)
+
+    def sums(self) -> None:
+        """Tokens held are the bonds and what was forfeited."""
+        bonds = sum(self.committee.call.bond_of(member(i))[1] for i in range(12))
+        held = self.token.call.balanceOf(self.committee.address)
+        assert held == bonds + self.committee.call.forfeited()
+
+
+@pytest.fixture
+def bonded(chain: Chain) -> Bonded:
+    committee = deploy(chain, BOND)
+    owner, key = chain.accounts[0], chain.accounts[8]
+    registry = chain.at(artifact("Registry"), committee.call.registry())
+    registry.send.propose_challenger(key.address, sender=owner)
+    chain.set_next_timestamp(chain.timestamp + DELAY)
+    chain.mine()
+    registry.send.enact_challenger(key.address, sender=owner)
+    return Bonded(chain, committee, chain.at(artifact("mocks/SettlementToken"), committee.call.token()), key)
+
+
+@pytest.mark.parametrize(
+    ("token", "unbonding", "words"),
+    [
+        (ZERO, UNBONDING, "bonds: token is zero"),
+        (ONE, 86_400, "bonds: unbonding out of range"),
+        (ONE, 90 * 86_400 + 1, "bonds: unbonding out of range"),
+    ],
+)
+def test_deploy__bad_bonds__refused(chain: Chain, seven: Contract, token: str, unbonding: int, words: str) -> None:
+    with pytest.raises(Reverted, match=words):
+        chain.deploy(artifact("Committee"), seven.call.registry(), token, 0, unbonding, sender=chain.accounts[0])
+
+
+def test_bond__paid_kept_and_released(bonded: Bonded) -> None:
+    committee, chain = bonded.committee, bonded.chain
+    with pytest.raises(Reverted, match="committee: member is not bonded"):
+        enrol(committee, [0])
+    bonded.back(range(4))
+    holder = chain.accounts[1]
+    assert committee.call.bond_of(member(0)) == (holder.address, BOND, 0)
+    with pytest.raises(Reverted, match="bonds: already backed"):
+        committee.send.deposit_bond(member(0), sender=chain.accounts[2])
+    enrol(committee, range(4))
+    with pytest.raises(Reverted, match="committee: member waits"):
+        committee.send.unbond(member(0), sender=holder)
+    committee.send.seat(sender=chain.accounts[0])
+    with pytest.raises(Reverted, match="committee: member is seated"):
+        committee.send.unbond(member(0), sender=holder)
+    bonded.back([4, 5, 6, 7])
+    enrol(committee, [4, 5, 6, 7])
+    reseat(committee)
+    with pytest.raises(Reverted, match="bonds: caller does not back the member"):
+        committee.send.unbond(member(0), sender=chain.accounts[9])
+    with pytest.raises(Reverted, match="bonds: not released"):
+        committee.send.withdraw_bond(member(0), sender=holder)
+    receipt = committee.send.unbond(member(0), sender=holder)
+    assert receipt.event("Unbonding").args == {"member": member(0), "released_at": receipt.timestamp + UNBONDING}
+    with pytest.raises(Reverted, match="bonds: already released"):
+        committee.send.unbond(member(0), sender=holder)
+    with pytest.raises(Reverted, match="committee: member is not bonded"):
+        enrol(committee, [0])
+    with pytest.raises(Reverted, match="bonds: too early"):
+        committee.send.withdraw_bond(member(0), sender=holder)
+    before = bonded.token.call.balanceOf(holder.address)
+    chain.set_next_timestamp(receipt.timestamp + UNBONDING)
+    chain.mine()
+    committee.send.withdraw_bond(member(0), sender=holder)
+    assert bonded.token.call.balanceOf(holder.address) == before + BOND
+    assert committee.call.bond_of(member(0)) == (ZERO, 0, 0)
+    bonded.sums()
+
+
+def test_bond__where_none_is_asked_for__refused(chain: Chain, committee: Contract) -> None:
+    with pytest.raises(Reverted, match="bonds: none is asked for"):
+        committee.send.deposit_bond(member(0), sender=chain.accounts[1])
+
+
+def test_threat_18__slashed_members__sign_no_more_and_below_a_quorum_nobody_does(bonded: Bonded) -> None:
+    committee, owner = bonded.committee, bonded.chain.accounts[0]
+    bonded.back(range(7))
+    enrol(committee, range(7))
+    committee.send.seat(sender=owner)
+    with pytest.raises(Reverted, match="committee: caller is not the challenger"):
+        committee.send.slash(1, 1, owner.address, sender=owner)
+    with pytest.raises(Reverted, match="committee: mask names no member"):
+        committee.send.slash(1, 1 << 7, owner.address, sender=bonded.challenger)
+    receiver = member(99)
+    receipt = committee.send.slash(1, 0b11, receiver, sender=bonded.challenger)
+    assert [e.args for e in receipt.events if e.name == "Slashed"] == [
+        {"member": member(0), "amount": BOND}, {"member": member(1), "amount": BOND}
+    ]  # fmt: skip
+    assert bonded.token.call.balanceOf(receiver) == 2 * BOND // 10
+    assert committee.call.forfeited() == 2 * BOND * 9 // 10
+    assert committee.call.slashed() == 0b11
+    assert committee.call.verify(1, DIGEST, *signed([2, 3, 4, 5, 6]))
+    with pytest.raises(Reverted, match="committee: member was slashed"):
+        committee.call.verify(1, DIGEST, *signed([0, 3, 4, 5, 6]))
+    committee.send.slash(1, 0b100, receiver, sender=bonded.challenger)
+    with pytest.raises(Reverted, match="committee: quorum not reached"):
+        committee.call.verify(1, DIGEST, *signed([3, 4, 5, 6]))
+    # Only the timelock gives the oracle a committee again.
+    bonded.back(range(7, 10))
+    enrol(committee, [3, 4, 7, 8, 9])
+    with pytest.raises(Reverted, match="timelock: nothing proposed"):
+        committee.send.seat(sender=owner)
+    reseat(committee)
+    assert committee.call.slashed() == 0
+    assert committee.call.verify(2, DIGEST, *signed_by([3, 4, 7, 8], [0, 1, 2, 3]))
+    bonded.sums()
+
+
+def test_slash__for_a_past_set__reaches_its_members_where_they_sit_now(bonded: Bonded) -> None:
+    committee, chain, owner = bonded.committee, bonded.chain, bonded.chain.accounts[0]
+    bonded.back(range(6))
+    enrol(committee, range(4))
+    committee.send.seat(sender=owner)
+    enrol(committee, [4, 5, 2, 1])
+    reseat(committee)
+    committee.send.unbond(member(0), sender=chain.accounts[1])
+    committee.send.slash(1, 0b0101, member(99), sender=bonded.challenger)
+    assert committee.call.slashed() == 0b0100  # member 2 is third in the new set; member 0 sits nowhere
+    assert committee.call.bond_of(member(0)) == (ZERO, 0, 0)
+    with pytest.raises(Reverted, match="bonds: not released"):
+        committee.send.withdraw_bond(member(0), sender=chain.accounts[1])
+    receipt = committee.send.slash(1, 0b0101, member(99), sender=bonded.challenger)
+    assert [e.args["amount"] for e in receipt.events if e.name == "Slashed"] == [0, 0]
+    bonded.sums()
+
+
+def test_payment_of_what_was_slashed__behind_the_timelock(bonded: Bonded) -> None:
+    committee, chain, owner = bonded.committee, bonded.chain, bonded.chain.accounts[0]
+    bonded.back(range(4))
+    enrol(committee, range(4))
+    committee.send.seat(sender=owner)
+    committee.send.slash(1, 1, member(99), sender=bonded.challenger)
+    amount = committee.call.forfeited()
+    for call in (committee.send.propose_payment, committee.send.pay):
+        with pytest.raises(Reverted, match="ownable: caller is not the owner"):
+            call(member(98), amount, sender=chain.accounts[1])
+    for wanted in (amount + 1, amount):
+        receipt = committee.send.propose_payment(member(98), wanted, sender=owner)
+        proposed = {"receiver": member(98), "amount": wanted, "ready_at": receipt.timestamp + DELAY}
+        assert receipt.event("PaymentProposed").args == proposed
+        with pytest.raises(Reverted, match="timelock: too early"):
+            committee.send.pay(member(98), wanted, sender=owner)
+        chain.set_next_timestamp(receipt.timestamp + DELAY)
+        chain.mine()
+        if wanted > amount:
+            with pytest.raises(Reverted, match="bonds: more than was forfeited"):
+                committee.send.pay(member(98), wanted, sender=owner)
+    receipt = committee.send.pay(member(98), amount, sender=owner)
+    assert receipt.event("ForfeitedPaid").args == {"receiver": member(98), "amount": amount}
+    assert bonded.token.call.balanceOf(member(98)) == amount
+    bonded.sums()
 
 
 # Verification
@@ -317,8 +539,7 @@ def test_threat_16__proof_of_possession__binds_chain_committee_member_and_key(
 
 
 def test_threat_16__precompile_missing__cannot_enrol() -> None:
-    bare = RevmChain()
-    committee = bare.deploy(artifact("Committee"), sender=bare.accounts[0])
+    committee = deploy(RevmChain())
     with pytest.raises(Reverted, match="bls12_381: precompile missing"):
         enrol(committee, [0])
 

@@ -394,12 +394,23 @@ def test_funding__bound_of_30_seconds__known_answer(oracle: Contract, feed: Feed
 SECRETS = [SecretKey.generate(bytes([i]) * 32) for i in range(101, 120)]
 
 
+def board(chain: Chain) -> Contract:
+    """A committee without bonds."""
+    owner = chain.accounts[0]
+    registry = chain.deploy(artifact("Registry"), DELAY, default_policy().words, ZERO_ADDRESS, [], [], sender=owner)
+    return chain.deploy(artifact("Committee"), registry, "0x" + "11" * 20, 0, 7 * DELAY, sender=owner)
+
+
 def seat(committee: Contract, indices: Sequence[int]) -> None:
     owner = committee.chain.accounts[0]
     for i in indices:
         name = to_checksum_address(f"0x{i + 1:040x}")
         proof = prove_possession(SECRETS[i], committee.chain.chain_id, committee.address, name)
         committee.send.enrol(name, SECRETS[i].public_key, proof, sender=owner)
+    if committee.call.current_set():
+        committee.send.propose_seating(sender=owner)
+        committee.chain.set_next_timestamp(committee.chain.timestamp + DELAY)
+        committee.chain.mine()
     committee.send.seat(sender=owner)
 
 
@@ -433,7 +444,7 @@ def anvil() -> Iterator[Chain]:
 
 @pytest.fixture(scope="module")
 def real(anvil: Chain) -> Real:
-    committee = anvil.deploy(artifact("Committee"), sender=anvil.accounts[0])
+    committee = board(anvil)
     seat(committee, range(4))
     _, oracle = deploy(anvil, committee)
     _, other = deploy(anvil, committee)
@@ -516,12 +527,13 @@ def test_threat_16__signature_at_infinity_or_of_the_wrong_length__refused(real: 
 
 
 def test_threat_16__replaced_committee__signs_no_more(real: Real) -> None:
-    committee = real.chain.deploy(artifact("Committee"), sender=real.chain.accounts[0])
+    committee = board(real.chain)
     seat(committee, range(4))
     _, oracle = deploy(real.chain, committee)
+    seat(committee, range(4, 8))
+    real.now = (real.chain.timestamp // SLOT + 1) * SLOT
     header = real.next()
     mask, signature = signed(oracle, header)
-    seat(committee, range(4, 8))
     with pytest.raises(Reverted, match="committee: set is not current"):
         post(oracle, header, mask, signature)
     second = replace(header, committee_set=2)
@@ -536,7 +548,7 @@ def test_threat_16__precompile_missing__nothing_can_be_posted(chain: RevmChain, 
     caller = chain.deploy(artifact("mocks/Bls12381Harness"), sender=chain.accounts[0])
     with pytest.raises(Reverted, match="bls12_381: precompile missing"):
         caller.call.hash_to_g1(b"\1" * 32, b"tag")
-    committee = chain.deploy(artifact("Committee"), sender=chain.accounts[0])
+    committee = board(chain)
     _, oracle = deploy(chain, committee)
     with pytest.raises(Reverted, match="committee: set is not current"):
         post(oracle, feed.at(START))
@@ -545,7 +557,7 @@ def test_threat_16__precompile_missing__nothing_can_be_posted(chain: RevmChain, 
 
 
 def test_post__gas_of_13_of_19__within_its_budget(anvil: Chain) -> None:
-    committee = anvil.deploy(artifact("Committee"), sender=anvil.accounts[0])
+    committee = board(anvil)
     seat(committee, range(19))
     _, oracle = deploy(anvil, committee)
     feed = Feed(anvil, default_policy().hash)

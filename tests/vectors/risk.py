@@ -239,7 +239,17 @@ def policy() -> dict:
                              (interest, 16), (haircut, 16))
                         for u, n, a, b, up, down, depth, interest, haircut in listed],
     }  # fmt: skip
-    flat = [0x20, 1, margin, *words["rows"], *SHOCKS, *LIMITS, (2 + 40 + 16 + 1) * 32, len(listed), *words["underlyings"]]
+    flat = [
+        0x20,
+        1,
+        margin,
+        *words["rows"],
+        *SHOCKS,
+        *LIMITS,
+        (2 + 40 + 16 + 1) * 32,
+        len(listed),
+        *words["underlyings"],
+    ]
     words["encoded"] = "0x" + "".join(x[2:] if isinstance(x, str) else f"{x:064x}" for x in flat)
     return words
 
