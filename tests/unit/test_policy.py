@@ -14,7 +14,6 @@ from offchain.risk.policy import (
     Row,
     RowKind,
     Shocks,
-    UnderlyingParams,
     VolatilityMove,
     default_policy,
 )

@@ -28,7 +28,7 @@ def test_price__published_number__to_its_digits(case: dict) -> None:
 
 
 def test_price__at_the_money__error_function() -> None:
-    """At the money the formula is ``F erf(s / (2 sqrt 2))``: this settles the printed number whose last digit is off."""
+    """At the money the formula is ``F erf(s / (2 sqrt 2))``: it settles the printed number whose last digit is off."""
     exact = 100 * math.exp(-0.01) * math.erf(0.15 * math.sqrt(0.1) / (2 * math.sqrt(2)))
     assert math.exp(-0.01) * float(black76.price(100, 100, 0.1, 0.15, True)) == pytest.approx(exact, rel=1e-13)
     assert exact == pytest.approx(1.87334457, abs=1e-8)
