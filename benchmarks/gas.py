@@ -17,6 +17,7 @@ import numpy as np
 from eth_account.signers.local import LocalAccount
 from eth_utils import keccak
 
+from benchmarks.accounts import measure_checks, take_leg
 from offchain.chain.anvil import start_anvil
 from offchain.chain.artifacts import artifact
 from offchain.chain.backends import Chain, Receipt, dev_account
@@ -218,10 +219,15 @@ def measure(bench: Bench) -> None:
             # Short strangles on a small deposit: to be liquidated after the move below.
             bench.trade(small, leg.id, -400)
 
+    measure_checks(bench, legs[0].id, book)
+
     free = evaluate(bench.content(small), system.ledger.call.account(small)[2], bench.params).im_excess
     bench.post(NOW + 900, SPOT, account_tree=True)
     owner = bench.keys[small]
-    system.clearing.send.withdraw(small, free * 99 // 100, owner.address, bench.witness(small), sender=owner)
+    bench.record(
+        "withdraw_leaf",
+        system.clearing.send.withdraw(small, free * 99 // 100, owner.address, bench.witness(small), sender=owner),
+    )
 
     risen = {u: price * 114 // 100 for u, price in SPOT.items()}
     bench.post(NOW + 960, risen)  # a jump beyond the limit: provisional until the next epoch confirms it
@@ -231,17 +237,11 @@ def measure(bench: Bench) -> None:
 
     margin = evaluate(bench.content(small), system.ledger.call.account(small)[2], bench.params)
     assert margin.mm_excess < 0, f"the small account should be liquidatable, its MM excess is {margin.mm_excess}"
-    worst = max(bench.positions[small], key=lambda i: max(bench.leaves[i].array) - bench.leaves[i].array[0])
-    leaf = bench.leaves[worst]
-    proof, flags = bench.instrument_tree.multiproof([bench.place[worst]])
-    takes = [(*leaf.pack(), -40)]
-    maker = bench.keys[bench.maker]
-    bench.record(
-        "leg_liquidation_1_of_32",
-        system.liquidator.send.liquidate(
-            small, bench.maker, takes, proof, flags, bench.witness(small), bench.witness(bench.maker), sender=maker
-        ),
-    )
+    take_leg(bench, small, "leg_liquidation_1_of_32")
+    from benchmarks.gas_takeover import measure_takeover  # which imports this module
+
+    bench.maker = bench.open(400_000_000 * USD)
+    measure_takeover(bench)
     bench.gas["largest_contract_bytes"] = max(len(artifact(name).runtime) for name in deployables())
 
 

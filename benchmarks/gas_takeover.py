@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from eth_utils import keccak
 
+from benchmarks.accounts import take_leg
 from benchmarks.gas import BTC, ETH, MEMBERS, NOW, SPOT, USD, Seat
 from offchain.chain.anvil import start_anvil
 from offchain.chain.backends import dev_account
@@ -64,6 +65,7 @@ def measure_takeover(bench: Bench) -> None:
     pv, _, _, excess, _ = margin()
     assert excess < 0 < pv, f"the account should be liquidatable and solvent, its MM excess is {excess}, PV {pv}"
     system.liquidator.send.margin_call(account, bench.witness(account), sender=bench.deployer)
+    take_leg(bench, account, f"leg_liquidation_1_of_{LEGS}")
     post(higher, 1_860)
     system.takeover.send.start(account, bench.witness(account), sender=bench.deployer)
 

@@ -166,20 +166,19 @@ def trade(
     engine._move_cash(maker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
     engine._move_cash(taker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
 
-    if not maker_shrinks:
-        self._limit(one.head, word)
-    if not taker_shrinks:
-        self._limit(two.head, word)
-    if not (maker_shrinks or taker_shrinks):
-        most: uint256 = ((word >> 32) & constants.MASK_48) * ((word >> 16) & constants.MASK_16) // 100
-        assert staticcall engine.ledger.open_interest(word >> 240) <= most, "house: open interest limit"
+    if not (maker_shrinks and taker_shrinks):
+        self._limit(word, 0 if maker_shrinks else one.head, 0 if taker_shrinks else two.head)
 
     # What they are worth now.
     content_one = margin._apply(content_one, instrument_, change, maker_before, one.head)
     content_two = margin._apply(content_two, instrument_, -change, taker_before, two.head)
     paid: int256 = convert(fee, int256)
-    self._judge(was_one, margin._evaluate(content_one, one.cash - paid, latest.margin), content_one, last_one, latest)
-    self._judge(was_two, margin._evaluate(content_two, two.cash - paid, latest.margin), content_two, last_two, latest)
+    again: bool = last_one >= latest.epoch
+    now: IMargin.Margin = margin._evaluate(content_one, one.cash - paid, latest.margin)
+    self._judge(was_one, now, margin._collateral(content_one), again, latest.fresh)
+    again = last_two >= latest.epoch
+    now = margin._evaluate(content_two, two.cash - paid, latest.margin)
+    self._judge(was_two, now, margin._collateral(content_two), again, latest.fresh)
     engine._store(one, content_one, latest.epoch)
     engine._store(two, content_two, latest.epoch)
     log IClearingHouse.Filled(
@@ -243,10 +242,18 @@ def check(account: uint256, witness: IMargin.Witness) -> IMargin.Margin:
     @param witness Its witness; empty without positions.
     @return Margin The account's margin.
     """
-    latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
     state: ILedger.Account = engine._holdings(account)
-    content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
-    return margin._evaluate(content, state.cash, latest.margin)
+    epoch: uint256 = 0
+    root: bytes32 = empty(bytes32)
+    parameters: uint256 = 0
+    if len(witness.proof) != 0:
+        root, parameters = staticcall engine.oracle.account_ground()
+    else:
+        latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
+        epoch = latest.epoch
+        root = latest.account_root
+        parameters = latest.margin
+    return margin._evaluate(engine._believe(state, witness, epoch, root), state.cash, parameters)
 
 
 # Internal
@@ -302,15 +309,21 @@ def _terms(
 
 @view
 @internal
-def _limit(head: uint256, listed: uint256):
+def _limit(listed: uint256, one: uint256, two: uint256):
     """
     @dev An account that opens holds at most a share of the underlying's depth. Lots of its other underlyings count too, so the
-         sum that the ledger keeps serves, and the limit is never less strict than by underlying.
-    @param head The account's head after the trade: `sum |q|` in its low bits.
-    @param listed The underlying's word: depth in bits 79..32.
+         sum that the ledger keeps serves, and the limit is never less strict than by underlying. If both open, open interest
+         may have risen; if one shrinks, it has not.
+    @param listed The underlying's word: depth in bits 79..32, limit of open interest in bits 31..16.
+    @param one Head after the trade, `sum |q|` in its low bits, of an account that opens; else zero.
+    @param two The other's likewise.
     """
-    most: uint256 = ((listed >> 32) & constants.MASK_48) * staticcall registry.shock(_POSITION_AT) // _ONE_E6
-    assert head & constants.MASK_64 <= most, "house: position limit"
+    depth: uint256 = (listed >> 32) & constants.MASK_48
+    most: uint256 = depth * staticcall registry.shock(_POSITION_AT) // _ONE_E6
+    assert one & constants.MASK_64 <= most and two & constants.MASK_64 <= most, "house: position limit"
+    if one != 0 and two != 0:
+        most = depth * ((listed >> 16) & constants.MASK_16) // 100
+        assert staticcall engine.ledger.open_interest(listed >> 240) <= most, "house: open interest limit"
 
 
 @pure
@@ -329,11 +342,7 @@ def _shrinks(before: int256, change: int256) -> bool:
 @pure
 @internal
 def _judge(
-    before: IMargin.Margin,
-    after: IMargin.Margin,
-    content: margin.Content,
-    last: uint256,
-    latest: IRiskOracle.Latest,
+    before: IMargin.Margin, after: IMargin.Margin, collateral: int256, again: bool, fresh: bool
 ):
     """
     @dev From HEALTHY an action ends HEALTHY. Below, it raises MM excess and does not lower IM excess, and is the account's
@@ -341,11 +350,10 @@ def _judge(
          fresh, the requirement must not rise either.
     @param before The account's margin before.
     @param after And after, its fee paid.
-    @param content Its content; what its tokens are worth does not change by a trade.
-    @param last Epoch of its last trade before.
-    @param latest The latest epoch.
+    @param collateral Value of its tokens, which does not change by a trade.
+    @param again Whether its positions changed in this epoch before.
+    @param fresh Whether the oracle is fresh.
     """
-    collateral: int256 = margin._collateral(content)
     if before.im_excess >= 0 and before.pv >= collateral:
         assert after.im_excess >= 0, "house: below initial margin"
         assert after.pv >= collateral, "house: quote equity below zero"
@@ -354,6 +362,6 @@ def _judge(
         # Else an owner could sell to himself off the mark, and leave the debt to insurance.
         assert after.pv >= min(before.pv, 0), "house: must not end bankrupt"
         assert after.im_excess >= before.im_excess, "house: must not lower initial excess"
-        assert last < latest.epoch, "house: one trade an epoch below initial margin"
-    if not latest.fresh:
+        assert not again, "house: one trade an epoch below initial margin"
+    if not fresh:
         assert after.risk + after.closeout <= before.risk + before.closeout, "house: must not raise the requirement"

@@ -70,7 +70,7 @@ def check_full(
     ids: DynArray[uint256, constants.MAX_POSITIONS] = []
     last: uint256 = 0
     for leg: IMargin.Leg in legs:
-        id: uint256 = instrument._id(leg.meta)
+        id: uint256 = leg.meta >> 152
         assert id > last, "examiner: legs not ascending"
         last = id
         ids.append(id)
@@ -88,7 +88,7 @@ def check_full(
         leaves[i] = keccak256(keccak256(abi_encode(leg)))
         quantity: int256 = quantities[i]
         assert quantity != 0, "examiner: no such position"
-        if instrument._kind(ids[i]) == constants.TOKEN:
+        if (leg.meta >> 152) & constants.MASK_8 == constants.TOKEN:
             collateral += convert(quantity * risk_array._mark(leg.array), uint256)
         i = unsafe_add(i, 1)
         if leg.meta >> 240 != underlying:

@@ -277,6 +277,17 @@ def latest_accounts() -> IRiskOracle.Latest:
 
 @view
 @external
+def account_ground() -> (bytes32, uint256):
+    """
+    @notice Account root and margin parameters of the latest epoch, for those who check an account by its leaf: 2,100 gas less
+            than `latest_accounts`.
+    @return bytes32, uint256 The root and the word.
+    """
+    return self._account_root, self._margin
+
+
+@view
+@external
 def latest_instruments() -> IRiskOracle.Latest:
     """
     @notice The latest epoch for those who prove instrument leaves only: 2,100 gas less than `latest`.

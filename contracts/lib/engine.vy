@@ -114,7 +114,9 @@ def _believe(
     assert witness.head == account.head, "witness: stale"
     assert length == margin._underlyings(account.head) * constants.VECTOR_WORDS, "witness: wrong length"
     content: margin.Content = margin.Content(head=witness.head, cost=witness.cost, vectors=witness.vectors)
-    digest: bytes32 = margin._digest(content, account.position_hash)
+    digest: bytes32 = keccak256(
+        abi_encode(witness.head, account.position_hash, witness.cost, witness.vectors)  # as margin._digest
+    )
     if len(witness.proof) == 0:
         checkpoint: bytes32 = staticcall ledger.checkpoint(account.head >> 192)
         if checkpoint == keccak256(abi_encode(epoch, digest)):

@@ -178,7 +178,19 @@ def _evaluate(content: Content, cash: int256, parameters: uint256) -> IMargin.Ma
         mark: uint256 = content.vectors[start] & constants.MASK_64
         lowest: uint256 = mark
         for k: uint256 in range(constants.VECTOR_WORDS):
-            lowest = min(lowest, risk_array._lowest(content.vectors[unsafe_add(start, k)]))
+            word: uint256 = content.vectors[unsafe_add(start, k)]  # risk_array._lowest, in line: every check pays for it
+            lane: uint256 = word & constants.MASK_64
+            if lane < lowest:
+                lowest = lane
+            lane = (word >> 64) & constants.MASK_64
+            if lane < lowest:
+                lowest = lane
+            lane = (word >> 128) & constants.MASK_64
+            if lane < lowest:
+                lowest = lane
+            lane = word >> 192
+            if lane < lowest:
+                lowest = lane
         value += convert(mark, int256) - 2**63
         risk += unsafe_sub(mark, lowest)
     if count > constants.VECTOR_WORDS:

@@ -1,0 +1,39 @@
+"""Gas of what accounts do beside the checks: a full check of scattered legs, a trade by checkpoints, one leg of 126."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.gas import Bench
+
+SCATTERED = 64
+USD = 10**6
+
+
+def measure_checks(bench: Bench, traded: int, account: int) -> None:
+    """A trade of `account` in the instrument `traded`, which both sides hold, by their checkpoints; and a full check of
+    64 legs spread over all listed instruments, in no chain with each other."""
+    bench.record("trade_checkpoint", bench.trade(account, traded, 5))
+    usual, bench.maker = bench.maker, bench.open(200_000_000 * USD)
+    scattered = bench.open(50_000_000 * USD)
+    step = len(bench.listed) // SCATTERED
+    for number in range(SCATTERED):
+        leg = bench.listed[number * step + number * 7 % step]
+        bench.trade(scattered, leg.id, (50 + number) * (1 if number % 3 else -1))
+    bench.record(f"full_check_{SCATTERED}_scattered", bench.full_check(scattered))
+    bench.maker = usual
+
+
+def take_leg(bench: Bench, account: int, name: str) -> None:
+    """The maker takes 40 lots of the leg of a short account that loses most; both are proven by their leaves."""
+    worst = max(bench.positions[account], key=lambda i: max(bench.leaves[i].array) - bench.leaves[i].array[0])
+    leaf = bench.leaves[worst]
+    proof, flags = bench.instrument_tree.multiproof([bench.place[worst]])
+    receipt = bench.system.liquidator.send.liquidate(
+        account, bench.maker, [(*leaf.pack(), -40)], proof, flags, bench.witness(account), bench.witness(bench.maker),
+        sender=bench.keys[bench.maker],
+    )  # fmt: skip
+    bench.record(name, receipt)
+    for who, lots in ((account, 40), (bench.maker, -40)):
+        bench.positions[who][worst] = bench.positions[who].get(worst, 0) + lots
