@@ -34,6 +34,7 @@ from offchain.keeper.bot import Keeper
 from offchain.keeper.state import MarketState
 from offchain.market.candles import Candles, load_candles, timestamp_of
 from offchain.market.sources import CandleMarket
+from offchain.market.synthetic import START as SYNTHETIC_START
 from offchain.market.synthetic import WARMUP_HOURS, synthetic_crash
 from offchain.oracle.keys import Seat, seats
 from offchain.oracle.node import Outcome, local_nodes, run_slot
@@ -102,7 +103,7 @@ def load_prices(plan: Plan) -> tuple[dict[int, Candles], int, str]:
     except ValueError as error:
         raise BallastError(f"start {plan.start!r} is no UTC date or time like 2020-03-11: {error}") from error
     if not plan.prices:
-        made = synthetic_crash(plan.seed, max(plan.hours, 48))
+        made = synthetic_crash(plan.seed, max((start - SYNTHETIC_START) // HOUR + plan.hours, 48))
         return {n: c.window(start, plan.hours, WARMUP_HOURS) for n, c in made.items()}, start, (
             "a synthetic crash, anchored to the public figures of 12 March 2020 (not historical prices)"
         )  # fmt: skip
