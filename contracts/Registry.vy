@@ -68,14 +68,13 @@ ABOUT_CHALLENGER: constant(uint256) = 4
 
 
 # @dev The contract that keeps the policy in force as its code: a zero byte, the policy's hash, `abi_encode(policy)`.
-# @custom:invariant policy_code.code[1:33] = keccak256(policy_code.code[33:])
+# @custom:invariant policy_code.code[1:33] = keccak256 of the encoding that follows
 policy_code: public(address)
 
 
-# @dev The contracts that keep the policy proposed last and the one before; how many were enacted, and when the last, seconds.
+# @dev The contracts that keep the policy proposed last and the one before; when the one in force was enacted, seconds.
 _proposed_code: address
 _previous_code: address
-_serial: uint256
 _enacted_at: uint256
 
 
@@ -292,22 +291,23 @@ def terms(policy_hash: bytes32) -> IRegistry.Terms:
     """
     @notice What posting an epoch under a policy needs.
     @dev The policy before the one in force counts for another `delay`, so that an epoch that was computed before the change
-         is not lost. Who posts must see to it that the serial never falls.
+         is not lost. Who posts must see to it that none comes after an epoch under the policy in force.
     @param policy_hash The policy.
     @return Terms See there.
     """
     where: address = self.policy_code
-    serial: uint256 = self._serial
+    current: bool = True
     if kept_policy._hash_of(where) != policy_hash:
-        assert block.timestamp < self._enacted_at + timelock.delay and serial > 1, "registry: policy is not in force"
+        current = False
         where = self._previous_code
-        serial -= 1
-        assert kept_policy._hash_of(where) == policy_hash, "registry: policy is not in force"
+        counts: bool = where != empty(address) and block.timestamp < self._enacted_at + timelock.delay
+        assert counts and kept_policy._hash_of(where) == policy_hash, "registry: policy is not in force"
+    limits: Bytes[64] = slice(where.code, kept_policy.SHOCKS_AT + 32 * policies.JUMP_AT, 64)
     return IRegistry.Terms(
-        serial=serial,
+        current=current,
         margin=kept_policy._word(where, kept_policy.MARGIN_AT),
-        jump=kept_policy._word(where, kept_policy.SHOCKS_AT + 32 * policies.JUMP_AT),
-        dispute=kept_policy._word(where, kept_policy.SHOCKS_AT + 32 * policies.DISPUTE_AT),
+        jump=convert(extract32(limits, 0), uint256),
+        dispute=convert(extract32(limits, 32), uint256),
         underlyings=kept_policy._underlyings_of(where),
         feeds=feed_table._feed_words(),
     )
@@ -406,7 +406,7 @@ def _keep(policy: IRegistry.Policy) -> bytes32:
     policies._check(policy)
     encoded: Bytes[2496] = abi_encode(policy)
     made: bytes32 = keccak256(encoded)
-    self._proposed_code = code_storage._store(concat(made, encoded))
+    self._proposed_code = code_storage._store_padded(concat(made, encoded), kept_policy.LIST_BYTES)
     return made
 
 
@@ -422,7 +422,6 @@ def _enact():
         previous = kept_policy._hash_of(before)
     self._previous_code = before
     self._enacted_at = block.timestamp
-    self._serial += 1
     self.policy_code = where
     log IRegistry.PolicyEnacted(policy_hash=kept_policy._hash_of(where), previous=previous)
 

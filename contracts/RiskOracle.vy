@@ -31,10 +31,21 @@ from interfaces import IRegistry
 from interfaces import IRiskOracle
 from lib import constants
 from lib import feed as feeds
-from lib import marks
+from lib import grace
+from lib import mark_table
 
 
 implements: IRiskOracle
+
+
+initializes: grace
+initializes: mark_table
+
+
+exports: (
+    grace.grace_until,
+    mark_table.mark,
+)
 
 
 HEADER_DOMAIN: constant(bytes32) = keccak256("ballast.header.v1")
@@ -44,17 +55,12 @@ HEADER_DOMAIN: constant(bytes32) = keccak256("ballast.header.v1")
 RING: constant(uint256) = 4096
 
 
-# @dev Grace after an outage: at most this long, and this far apart; seconds.
-MAX_GRACE: constant(uint256) = 1800
-GRACE_EVERY: constant(uint256) = 86400
-
-
 # @dev Where the fields of `_clock` stand; times have 48 bits.
 PREVIOUS_SHIFT: constant(uint256) = 208
 TIME_SHIFT: constant(uint256) = 160
 LIVE_SHIFT: constant(uint256) = 112
 HALTED_BIT: constant(uint256) = 1 << 104
-SERIAL_SHIFT: constant(uint256) = 64
+POLICY_SHIFT: constant(uint256) = 64
 MASK_48: constant(uint256) = 2**48 - 1
 
 
@@ -76,7 +82,7 @@ exit_delay: public(immutable(uint256))
 
 
 # @dev The latest epoch in one word: timestamp of the epoch before (bits 255..208), its own (207..160), oracle-live clock
-#      (159..112), whether the oracle is halted (104), serial of its policy (95..64), total shortfall (63..0, micro-USD).
+#      (159..112), whether the oracle is halted (104), end of its policy's hash (95..64), total shortfall (63..0, micro-USD).
 # @custom:invariant The clock never falls; the timestamp falls only when its epoch is halted.
 _clock: uint256
 
@@ -86,20 +92,10 @@ _halted: uint256
 _halted_since: uint256
 
 
-# @dev Until when owners have grace, and when it began, seconds.
-# @custom:invariant grace_until <= _grace_began + MAX_GRACE
-grace_until: public(uint256)
-_grace_began: uint256
-
-
 # @dev Roots and margin word of the latest epoch.
 _account_root: bytes32
 _instrument_root: bytes32
 _margin: uint256
-
-
-# @dev The latest mark of each underlying.
-_marks: HashMap[uint256, uint256]
 
 
 # @dev Hashes of the last headers, by epoch modulo RING.
@@ -172,7 +168,9 @@ def post(header: IRiskOracle.Header, mask: uint256, signature: Bytes[256]):
     assert header.shortfall <= constants.MASK_64, "oracle: shortfall out of range"
 
     terms: IRegistry.Terms = staticcall registry.terms(header.policy_hash)
-    assert terms.serial >= (last >> SERIAL_SHIFT) & constants.MASK_32, "oracle: policy older than the last epoch's"
+    policy_end: uint256 = convert(header.policy_hash, uint256) & constants.MASK_32
+    if not terms.current:
+        assert policy_end == (last >> POLICY_SHIFT) & constants.MASK_32, "oracle: policy older than the last epoch's"
 
     header_hash: bytes32 = keccak256(abi_encode(header))
     committee_set: uint256 = convert(header.committee_set, uint256)
@@ -181,16 +179,16 @@ def post(header: IRiskOracle.Header, mask: uint256, signature: Bytes[256]):
     assert verified, "oracle: signature does not verify"
 
     elapsed: uint256 = timestamp - last_time
-    self._set_marks(header.marks, terms, slots, elapsed, epoch)
+    mark_table._set(header.marks, terms, slots, elapsed, epoch)
     live: uint256 = (last >> LIVE_SHIFT) & MASK_48
     if last != 0:
         live += min(elapsed, max_age)
-        self._give_grace(last)
+        grace._give(self._halted_since if last & HALTED_BIT != 0 else last_time + max_age)
     self._clock = (
         (last_time << PREVIOUS_SHIFT)
         | (timestamp << TIME_SHIFT)
         | (live << LIVE_SHIFT)
-        | (terms.serial << SERIAL_SHIFT)
+        | (policy_end << POLICY_SHIFT)
         | header.shortfall
     )
     self._account_root = header.account_root
@@ -219,7 +217,7 @@ def reinstate(header: IRiskOracle.Header):
     self._account_root = header.account_root
     self._instrument_root = header.instrument_root
     for word: uint256 in header.marks:
-        self._marks[word >> 240] = marks._effective(word, constants.DISPUTED, constants.FEED_NONE)
+        mark_table._dispute(word)
     log IRiskOracle.Reinstated(epoch=convert(header.epoch, uint256), header_hash=kept)
 
 
@@ -239,7 +237,7 @@ def halt(epoch: uint256):
     if last & HALTED_BIT == 0:
         self._halted = epoch
         self._halted_since = min(block.timestamp, timestamp + max_age)
-    kept: uint256 = last & ((MASK_48 << LIVE_SHIFT) | (constants.MASK_32 << SERIAL_SHIFT) | constants.MASK_64)
+    kept: uint256 = last & ((MASK_48 << LIVE_SHIFT) | (constants.MASK_32 << POLICY_SHIFT) | constants.MASK_64)
     self._clock = ((last >> PREVIOUS_SHIFT) << TIME_SHIFT) | kept | HALTED_BIT
     self._account_root = empty(bytes32)
     self._instrument_root = empty(bytes32)
@@ -364,18 +362,6 @@ def shortfall() -> uint256:
 
 @view
 @external
-def mark(underlying: uint256) -> uint256:
-    """
-    @notice The latest mark of an underlying, with the status that holds and, in bits 71..64, what the feed said: 0 there is
-            none, 1 it agreed, 2 it disagreed, 3 it could not be used.
-    @param underlying Its number.
-    @return uint256 The word; zero if it never had one.
-    """
-    return self._marks[underlying]
-
-
-@view
-@external
 def header_hash(epoch: uint256) -> bytes32:
     """
     @notice Hash of an epoch's header, for the last 4,096 slots.
@@ -436,74 +422,6 @@ def _is_fresh(word: uint256) -> bool:
                  that of the world.
     """
     return word & HALTED_BIT == 0 and block.timestamp <= ((word >> TIME_SHIFT) & MASK_48) + max_age
-
-
-@internal
-def _give_grace(last: uint256):
-    """
-    @dev After an outage owners have time to cure, no longer than the outage was, and once a day at most: withholding posts
-         again and again protects nobody from liquidation.
-    @param last The clock's word before this epoch.
-    """
-    since: uint256 = ((last >> TIME_SHIFT) & MASK_48) + max_age
-    if last & HALTED_BIT != 0:
-        since = self._halted_since
-    if block.timestamp > since and block.timestamp >= self._grace_began + GRACE_EVERY:
-        self._grace_began = block.timestamp
-        self.grace_until = block.timestamp + min(block.timestamp - since, MAX_GRACE)
-
-
-@internal
-def _set_marks(
-    words: DynArray[uint256, constants.MAX_LISTED],
-    terms: IRegistry.Terms,
-    slots: uint256,
-    elapsed: uint256,
-    epoch: uint256,
-):
-    """
-    @dev Each mark within its bounds, with the status that holds.
-    @param words The header's marks.
-    @param terms The policy's terms.
-    @param slots Slots since the last epoch.
-    @param elapsed Seconds since the last epoch.
-    @param epoch The header's epoch.
-    """
-    assert len(words) == len(terms.underlyings), "oracle: marks do not match the underlyings"
-    next_feed: uint256 = 0
-    for i: uint256 in range(len(words), bound=constants.MAX_LISTED):
-        word: uint256 = words[i]
-        underlying: uint256 = word >> 240
-        assert underlying == terms.underlyings[i] >> 240, "oracle: marks do not match the underlyings"
-        old: uint256 = self._marks[underlying]
-        marks._check(word, old, terms.underlyings[i], slots, elapsed)
-        status: uint256 = marks._judged(word, old, slots, terms.jump)
-        feed: uint256 = constants.FEED_NONE
-        price: uint256 = 0
-        # Both are ascending; a feed of an underlying that this policy does not have yet is passed over.
-        for _: uint256 in range(constants.MAX_LISTED):
-            if next_feed >= len(terms.feeds) or terms.feeds[next_feed] >> 240 >= underlying:
-                break
-            next_feed += 3
-        if next_feed < len(terms.feeds) and terms.feeds[next_feed] >> 240 == underlying:
-            usable: bool = False
-            updated_at: uint256 = 0
-            price, usable, updated_at = feeds._read(
-                convert(terms.feeds[next_feed] & convert(max_value(uint160), uint256), address),
-                (terms.feeds[next_feed] >> 160) & constants.MASK_32,
-                terms.feeds[next_feed + 1],
-                terms.feeds[next_feed + 2],
-            )
-            next_feed += 3
-            feed = constants.FEED_UNUSABLE
-            if usable:
-                feed = constants.FEED_AGREES
-                if feeds._disagrees(marks._index(word), price, terms.dispute):
-                    feed = constants.FEED_DISAGREES
-                    status = constants.DISPUTED
-        self._marks[underlying] = marks._effective(word, status, feed)
-        if status != marks._status(word):
-            log IRiskOracle.StatusChanged(epoch=epoch, underlying=underlying, status=status, feed=feed, price=price)
 
 
 @view

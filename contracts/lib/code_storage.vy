@@ -25,6 +25,18 @@ def _store(data: Bytes[MAX_DATA]) -> address:
     @param data The bytes.
     @return address Where they are.
     """
-    length: bytes2 = convert(convert(len(data) + DATA_AT, uint16), bytes2)
+    return self._store_padded(data, 0)
+
+
+@internal
+def _store_padded(data: Bytes[MAX_DATA], zeros: uint256) -> address:
+    """
+    @notice The same with zeros behind the data, so that a reader may take more than there is. Copying code from beyond its
+            end gives zeros.
+    @param data The bytes.
+    @param zeros How many zeros.
+    @return address Where they are.
+    """
+    length: bytes2 = convert(convert(len(data) + zeros + DATA_AT, uint16), bytes2)
     where: address = raw_create(concat(x"61", length, x"80600a3d393df300", data))
     return where

@@ -13,6 +13,7 @@ from lib import feed as feeds
 
 # @dev Three words for each feed.
 FEED_WORDS: constant(uint256) = 48
+FEED_BYTES: constant(uint256) = 64 + 32 * FEED_WORDS
 MAX_FEED_AGE: constant(uint256) = 7 * 86400
 
 
@@ -72,7 +73,7 @@ def _check_agreement(feed: IRegistry.Feed, limit: uint256):
 @internal
 def _set(feed: IRegistry.Feed, underlyings: DynArray[uint256, constants.MAX_LISTED]):
     """
-    @dev All feeds are kept anew, ascending, this one in its place.
+    @dev All feeds are kept anew, ascending, this one in its place; zeros follow, so that one read takes them all.
     @param feed A feed that was checked.
     @param underlyings The words of the underlyings in force: ascending, and every feed is of one of them.
     """
@@ -90,7 +91,7 @@ def _set(feed: IRegistry.Feed, underlyings: DynArray[uint256, constants.MAX_LIST
             words.append(old[0])
             words.append(old[1])
             words.append(old[2])
-    self._feeds_code = code_storage._store(abi_encode(words))
+    self._feeds_code = code_storage._store_padded(abi_encode(words), FEED_BYTES)
     log IRegistry.FeedSet(
         underlying=feed.underlying,
         source=feed.source,
@@ -107,11 +108,9 @@ def _feed_words() -> DynArray[uint256, FEED_WORDS]:
     @return DynArray Three words for each feed, ascending underlying.
     """
     where: address = self._feeds_code
-    words: DynArray[uint256, FEED_WORDS] = []
-    if where != empty(address):
-        for i: uint256 in range(self._word(where, code_storage.DATA_AT + 32), bound=FEED_WORDS):
-            words.append(self._word(where, code_storage.DATA_AT + 64 + 32 * i))
-    return words
+    if where == empty(address):
+        return []
+    return abi_decode(slice(where.code, code_storage.DATA_AT, FEED_BYTES), DynArray[uint256, FEED_WORDS])
 
 
 @view
@@ -128,14 +127,3 @@ def _feed(underlying: uint256) -> uint256[3]:
         if words[3 * i] >> 240 == underlying:
             return [words[3 * i], words[3 * i + 1], words[3 * i + 2]]
     return [0, 0, 0]
-
-
-@view
-@internal
-def _word(where: address, at: uint256) -> uint256:
-    """
-    @param where The feeds' contract.
-    @param at Byte of its code at which the word begins.
-    @return uint256 The word.
-    """
-    return convert(extract32(slice(where.code, at, 32), 0), uint256)

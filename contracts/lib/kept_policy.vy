@@ -2,7 +2,8 @@
 """
 @title Kept policies
 @license GNU Affero General Public License v3.0 only
-@notice Reads words of a policy that is kept as the code of a contract: a zero byte, its hash, `abi_encode(policy)`.
+@notice Reads words of a policy that is kept as the code of a contract: a zero byte, its hash, `abi_encode(policy)`,
+        and zeros, so that the list of underlyings is read at once.
 """
 
 from lib import code_storage
@@ -15,6 +16,7 @@ HASH_AT: constant(uint256) = code_storage.DATA_AT
 MARGIN_AT: constant(uint256) = HASH_AT + 96
 COUNT_AT: constant(uint256) = HASH_AT + 1952
 UNDERLYINGS_AT: constant(uint256) = HASH_AT + 1984
+LIST_BYTES: constant(uint256) = 32 + 32 * constants.MAX_LISTED
 SHOCKS_AT: constant(uint256) = MARGIN_AT + 41 * 32
 
 
@@ -46,9 +48,10 @@ def _underlyings_of(where: address) -> DynArray[uint256, constants.MAX_LISTED]:
     @param where A policy's contract.
     @return DynArray The words of its underlyings, ascending.
     """
+    kept: Bytes[LIST_BYTES] = slice(where.code, COUNT_AT, LIST_BYTES)
     found: DynArray[uint256, constants.MAX_LISTED] = []
-    for i: uint256 in range(self._word(where, COUNT_AT), bound=constants.MAX_LISTED):
-        found.append(self._word(where, UNDERLYINGS_AT + 32 * i))
+    for i: uint256 in range(convert(extract32(kept, 0), uint256), bound=constants.MAX_LISTED):
+        found.append(convert(extract32(kept, 32 + 32 * i), uint256))
     return found
 
 

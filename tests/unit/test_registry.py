@@ -82,7 +82,7 @@ def registry(chain: RevmChain) -> Contract:
 
 def test_deploy__default_policy__in_force(chain: RevmChain, registry: Contract) -> None:
     policy = default_policy()
-    terms = (1, policy.margin.word, 50_000, 30_000, tuple(DEFAULT[4]), ())
+    terms = (True, policy.margin.word, 50_000, 30_000, tuple(DEFAULT[4]), ())
     assert registry.call.policy_hash() == policy.hash
     assert registry.call.terms(policy.hash) == terms
     assert [registry.call.shock(i) for i in range(16)] == DEFAULT[3]
@@ -237,9 +237,9 @@ def test_enact__after_the_delay__changes_everything_at_once(chain: RevmChain, re
     made = digest(policy)
     assert receipt.event("PolicyEnacted").args == {"policy_hash": made, "previous": first}
     assert registry.call.policy_hash() == made
-    assert registry.call.terms(made)[:2] == (2, policy[1])
+    assert registry.call.terms(made)[:2] == (True, policy[1])
     assert registry.call.terms(made)[4] == tuple(policy[4])
-    assert registry.call.terms(first)[:2] == (1, DEFAULT[1])
+    assert registry.call.terms(first)[:2] == (False, DEFAULT[1])
     assert registry.call.proposal(1, 0) == (ZERO, 0)
     assert registry.call.underlying(7) == policy[4][2]
     with pytest.raises(Reverted, match="timelock: nothing proposed"):
