@@ -75,7 +75,8 @@ class Poster:
         block = self.chain.block_number
         header = Header(
             timestamp // CADENCE.slot, timestamp, block, self.chain.block_hash(block), 1, self.policy.hash, 0,
-            root(b"instrument %d" % timestamp, instruments), root(b"account %d" % timestamp, accounts), keccak(b"bundle %d" % timestamp),
+            root(b"instrument %d" % timestamp, instruments), root(b"account %d" % timestamp, accounts),
+            keccak(b"bundle %d" % timestamp),
             tuple(Mark(number, price + timestamp % 7_919, 0, 160_000).pack() for number, price in PRICES.items()),
         )  # fmt: skip
         digest = signatures.header_digest(self.chain.chain_id, self.oracle.address, 1, header.epoch, header.hash)

@@ -352,6 +352,28 @@ def test_bond__paid_kept_and_released(bonded: Bonded) -> None:
     bonded.sums()
 
 
+def test_bond__token_that_says_no__changes_nothing(chain: Chain) -> None:
+    owner, holder = chain.accounts[0], chain.accounts[1]
+    registry = chain.deploy(artifact("Registry"), DELAY, default_policy().words, ZERO, [], [], sender=owner)
+    token = chain.deploy(artifact("mocks/FalseToken"), 6, sender=owner)
+    committee = chain.deploy(artifact("Committee"), registry, token, BOND, UNBONDING, sender=owner)
+    token.send.mint(holder.address, BOND, sender=holder)
+    token.send.approve(committee.address, BOND, sender=holder)
+    token.send.refuse(True, sender=owner)
+    with pytest.raises(Reverted, match="bonds: transfer failed"):
+        committee.send.deposit_bond(member(0), sender=holder)
+    assert committee.call.bond_of(member(0)) == (ZERO, 0, 0)
+    token.send.refuse(False, sender=owner)
+    committee.send.deposit_bond(member(0), sender=holder)
+    released = committee.send.unbond(member(0), sender=holder).timestamp
+    chain.set_next_timestamp(released + UNBONDING)
+    chain.mine()
+    token.send.refuse(True, sender=owner)
+    with pytest.raises(Reverted, match="bonds: transfer failed"):
+        committee.send.withdraw_bond(member(0), sender=holder)
+    assert committee.call.bond_of(member(0))[1] == BOND
+
+
 def test_bond__where_none_is_asked_for__refused(chain: Chain, committee: Contract) -> None:
     with pytest.raises(Reverted, match="bonds: none is asked for"):
         committee.send.deposit_bond(member(0), sender=chain.accounts[1])
