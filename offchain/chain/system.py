@@ -29,8 +29,9 @@ _NAMES = {
     "settlement": "Settlement",
     "takeover": "Takeover",
     "fallback": "Fallback",
+    "examiner": "Examiner",
 }
-_ENGINES = ("clearing", "liquidator", "settlement", "takeover", "fallback")
+_ENGINES = ("clearing", "liquidator", "settlement", "takeover", "fallback", "examiner")
 
 
 class Seat(Protocol):
@@ -66,6 +67,7 @@ class System:
     settlement: Contract
     takeover: Contract
     fallback: Contract
+    examiner: Contract
     deployed_at: int
 
     @classmethod
@@ -137,7 +139,8 @@ class System:
         settlement = chain.deploy(artifact("Settlement"), ledger, oracle, registry, sender=deployer)
         takeover = chain.deploy(artifact("Takeover"), ledger, oracle, liquidator, cadence.auction, sender=deployer)
         fallback = chain.deploy(artifact("Fallback"), ledger, oracle, liquidator, registry, sender=deployer)
-        engines = (clearing, liquidator, settlement, takeover, fallback)
+        examiner = chain.deploy(artifact("Examiner"), ledger, oracle, sender=deployer)
+        engines = (clearing, liquidator, settlement, takeover, fallback, examiner)
         ledger.send.set_engines([each.address for each in engines], sender=deployer)
         system = cls(chain, money, registry, committee, oracle, ledger, *engines, began + 1)
         system.list_instruments(instruments, deployer)
