@@ -9,8 +9,11 @@
             phi     = from least to most, linear in oracle-live time since the margin call; the least if not called
             reward  = floor(split * penalty) to the taker, the rest to insurance
 
+        An account that owes dollars against its tokens (quote equity below zero) though it is above maintenance margin can be
+        called too, and `CURE` after the call its tokens can be taken, for cash, until it owes none.
+
         Legs change hands at the mark, so a take leaves both accounts' PV as it was: the account pays the penalty only, and
-        only out of what it has.
+        only out of what it has. After an outage of the oracle, accounts that are worth something have grace.
 @custom:security Needs transient storage (EIP-1153) and memory copying (EIP-5656). Believes the latest header of the oracle.
 @custom:kill Nothing here can be stopped. When the oracle is not fresh, or an underlying of the account is not live, no account
         can be called or liquidated.
@@ -34,6 +37,9 @@ exports: (
     engine.ledger,
     engine.oracle,
 )
+
+
+CURE: constant(uint256) = 3600  # oracle-live seconds from the call until tokens can be taken for dollars owed
 
 
 # Oracle-live seconds at an account's margin call, plus one; zero if it is not called.
@@ -67,10 +73,11 @@ def margin_call(account: uint256, witness: IMargin.Witness):
     assert engine._all_live(state.head), "liquidator: underlying is not live"
     content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
     found: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
-    assert found.im_excess < 0, "liquidator: account is healthy"
+    assert not margin._is_healthy(content, found), "liquidator: account is healthy"
+    deficit: int256 = max(-found.im_excess, margin._collateral(content) - found.pv)
     self._called[account] = latest.live + 1
     log ILiquidator.MarginCalled(
-        account=account, epoch=latest.epoch, live=latest.live, deficit=convert(-found.im_excess, uint256)
+        account=account, epoch=latest.epoch, live=latest.live, deficit=convert(deficit, uint256)
     )
 
 
@@ -87,6 +94,7 @@ def clear_call(account: uint256, witness: IMargin.Witness):
     content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
     found: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
     assert found.im_excess >= 0, "liquidator: still below initial margin"
+    assert found.pv >= margin._collateral(content), "liquidator: quote equity below zero"
     self._clear(account, latest.epoch)
 
 
@@ -127,7 +135,14 @@ def liquidate(
     content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
     taker_content: margin.Content = engine._believe(other, taker_witness, latest.epoch, latest.account_root)
     before: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
-    assert before.mm_excess < 0, "liquidator: account is above maintenance margin"
+    quote: bool = before.mm_excess >= 0
+    if quote:
+        owes: bool = before.pv < margin._collateral(content)
+        assert owes, "liquidator: account is above maintenance margin"
+        called: uint256 = self._called[account]
+        assert called != 0 and latest.live + 1 >= called + CURE, "liquidator: cure period is not over"
+    if before.pv >= 0:
+        assert block.timestamp >= staticcall engine.oracle.grace_until(), "liquidator: grace after an outage"
 
     # The takes, at the mark. `short` is the content with one lot less of the last.
     short: margin.Content = content
@@ -135,6 +150,7 @@ def liquidate(
     for take: ILiquidator.Take in takes:
         leg: IMargin.Leg = IMargin.Leg(meta=take.meta, array=take.array)
         id: uint256 = instrument._id(take.meta)
+        assert not quote or instrument._kind(id) == constants.TOKEN, "liquidator: only tokens can be taken"
         price: int256 = risk_array._mark(take.array)
         held: int256 = engine._quantity(account, id)
         taker_held: int256 = engine._quantity(taker, id)
@@ -164,12 +180,14 @@ def liquidate(
     after.im_excess -= penalty
     assert after.mm_excess > before.mm_excess, "liquidator: must raise maintenance excess"
     dust: int256 = convert((latest.margin >> 160) & (2**48 - 1), int256)
-    if after.im_excess >= 0 and before.risk + before.closeout >= dust:
+    restored: bool = margin._is_healthy(content, after)
+    if restored and before.risk + before.closeout >= dust:
         # Cash does not matter to the requirement, and PV is the same before and after takes at the mark.
         less: IMargin.Margin = margin._evaluate(short, 0, latest.margin)
         less_penalty: int256 = self._penalty(before, less, phi)
         less_initial: int256 = less.pv - less.im_excess
-        assert before.pv - less_penalty < less_initial, "liquidator: more than restores the account"
+        least: int256 = max(less_initial, margin._collateral(short))
+        assert before.pv - less_penalty < least, "liquidator: more than restores the account"
 
     split: uint256 = (latest.margin >> 144) & constants.MASK_16
     reward: uint256 = convert(penalty, uint256) * split // constants.ONE
@@ -179,6 +197,7 @@ def liquidate(
     cash: int256 = other.cash + convert(reward, int256)
     taker_after: IMargin.Margin = margin._evaluate(taker_content, cash, latest.margin)
     assert taker_after.im_excess >= 0, "liquidator: taker below initial margin"
+    assert taker_after.pv >= margin._collateral(taker_content), "liquidator: taker's quote equity below zero"
 
     engine._store(state, content, latest.epoch)
     engine._store(other, taker_content, latest.epoch)
@@ -194,7 +213,7 @@ def liquidate(
         reward=reward,
         takes=taken,
     )
-    if after.im_excess >= 0 and self._called[account] != 0:
+    if restored and self._called[account] != 0:
         self._clear(account, latest.epoch)
     engine._leave()
 

@@ -22,6 +22,8 @@ from offchain.risk.policy import Policy
 ONE = 10_000
 INSURANCE, FIRST_ACCOUNT = 1, 256
 PERPETUAL, LAST_DERIVATIVE = 1, 4
+CURE = 3600
+"""Oracle-live seconds from a margin call until tokens can be taken for dollars owed."""
 Move = tuple[str, dict[str, Any]]
 
 
@@ -123,6 +125,11 @@ class Market:
         assert self.epoch is not None
         held = self.books.positions[account].items()
         return sum(lots * self.epoch.priced[key].values[0] for key, lots in held if key & 255 > LAST_DERIVATIVE)
+
+    def _healthy(self, account: int) -> bool:
+        """Whether IM excess and quote equity are not negative."""
+        found = self._margin(account)
+        return found.im_excess >= 0 and found.pv >= self._collateral(account)
 
     def _ready(self, where: str, stated: int) -> bool:
         """Whether there is an epoch to judge by, and the event names it."""
@@ -234,7 +241,8 @@ class Market:
         where = f"{where} of account {account}"
         if self._ready(where, event.args["epoch"]):
             self.findings.same("margin call", f"{where}, live clock", self.live, event.args["live"])
-            deficit = -self._margin(account).im_excess
+            found = self._margin(account)
+            deficit = max(-found.im_excess, self._collateral(account) - found.pv)
             self.findings.same("margin call", f"{where}, deficit", deficit, event.args["deficit"])
             if deficit <= 0 or account in self.calls or not self._all_live(account):
                 self.findings.add("margin call", where, "an uncalled account below initial margin", deficit)
@@ -245,10 +253,8 @@ class Market:
         where = f"{where} of account {account}"
         if self.calls.pop(account, None) is None:
             self.findings.add("margin call", where, "an account that was called", "none")
-        if self._ready(where, event.args["epoch"]):
-            excess = self._margin(account).im_excess
-            if excess < 0:
-                self.findings.add("margin call", f"{where}, IM excess", "0 or more", excess)
+        if self._ready(where, event.args["epoch"]) and not self._healthy(account):
+            self.findings.add("margin call", where, "a healthy account", self._margin(account).fields)
 
     def phi(self, account: int, terms: Any) -> int:
         """Penalty rate, 1e-4: the least without a call, then rising with oracle-live time."""
@@ -281,7 +287,10 @@ class Market:
         before = self._margin(account)
         same("margin before", before.fields, tuple(args["before"]))
         hold("an owner's account, of another", account >= FIRST_ACCOUNT and account != taker, account)
-        hold("MM excess below 0", before.mm_excess < 0, before.mm_excess)
+        quote = before.mm_excess >= 0
+        owed = self._collateral(account) - before.pv
+        late = account in self.calls and self.live >= self.calls[account] + CURE
+        hold("MM excess below 0, or dollars owed for too long", not quote or (owed > 0 and late), before.mm_excess)
         hold("all its underlyings live", self._all_live(account), "one that is not")
         ids = [instrument for instrument, _, _ in args["takes"]]
         hold("takes in ascending order", bool(ids) and ids == sorted(set(ids)), ids)
@@ -291,6 +300,7 @@ class Market:
             mark = epoch.priced[instrument].values[0]
             same(f"price of {instrument:#x}", mark, stated)
             held = self.books.positions[account].get(instrument, 0)
+            hold("a token", not quote or instrument & 255 > LAST_DERIVATIVE, instrument)
             hold("a take within the position", _shrinks(held, -lots), (instrument, lots))
             giver, receiver = (account, taker) if lots > 0 else (taker, account)
             moves.append(_position(giver, receiver, instrument, abs(lots), abs(lots) * mark, self.number))
@@ -308,7 +318,10 @@ class Market:
         if penalty - reward:
             moves.append(_cash(account, INSURANCE, penalty - reward, PENALTY))
         # With one lot less of the last take: what the account would have been.
-        less = self._margin(account, without=(last, -1 if lots > 0 else 1))
+        back = 1 if lots > 0 else -1
+        less = self._margin(account, without=(last, -back))
+        tokens = back * epoch.priced[last].values[0] if last & 255 > LAST_DERIVATIVE else 0
+        least = max(less.pv - less.im_excess, self._collateral(account) + tokens)
         self._pending = rest
         same("moves", moves, made + self._take())
         after = self._margin(account)
@@ -319,8 +332,9 @@ class Market:
         same("taker's margin", self._margin(taker).fields, tuple(args["taker_after"]))
         hold("MM excess above that before", after.mm_excess > before.mm_excess, after.mm_excess)
         hold("a taker above IM", self._margin(taker).im_excess >= 0, self._margin(taker).im_excess)
-        if after.im_excess >= 0 and before.requirement >= terms.dust:
-            short = before.pv - _fall(before, less, phi) - (less.pv - less.im_excess)
+        hold("a taker that owes no dollars", self._margin(taker).pv >= self._collateral(taker), taker)
+        if self._healthy(account) and before.requirement >= terms.dust:
+            short = before.pv - _fall(before, less, phi) - least
             hold("no more than restores the account", short < 0, short)
 
 

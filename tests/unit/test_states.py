@@ -9,11 +9,15 @@ from desk import (
     BTC,
     BTC_FUTURE,
     BTC_PERP,
+    BTC_TOKEN,
     ETH,
     ETH_PERP,
     NOTHING,
     PER_LOT,
+    Desk,
     Pair,
+    content,
+    margin,
     reason,
 )
 from tokens import Vault
@@ -297,3 +301,98 @@ def test_quote_equity__below_zero__must_get_better() -> None:
     assert once == "house: one trade an epoch below initial margin"
     desk.pay(case.buyer, 200 * MICRO, case.buyer_key)
     desk.trade(case.buyer, case.seller, BTC_PERP, 1)
+
+
+def owing(dollars: int = 200) -> tuple[Vault, int, int]:
+    """An account with 100,000 dollars of tokens that lost 300 dollars it does not have; a keeper's account."""
+    case = Vault(dollars=dollars)
+    desk = case.desk
+    case.give(case.buyer, 10_000)
+    desk.pay(case.seller, 10**6 * MICRO, case.seller_key)
+    desk.post()
+    desk.trade(case.buyer, case.seller, BTC_PERP, 1_000)
+    desk.reprice(BTC, 9_700 * MICRO)
+    desk.post()
+    owed = desk.content(case.buyer).collateral - desk.margin(case.buyer)[0]
+    assert owed > 0
+    return case, owed, desk.fund(desk.keys[4], 100_000)
+
+
+def test_quote_equity__call__then_tokens_for_cash_after_the_cure() -> None:
+    case, owed, keeper = owing()
+    desk, account, key = case.desk, case.buyer, case.desk.keys[4]
+    take = {BTC_TOKEN: 5}
+    early = "liquidator: cure period is not over"
+    assert reason(desk.liquidate, account, keeper, take, key) == early
+    receipt = desk.liquidator.send.margin_call(account, desk.witness(account), sender=key)
+    assert receipt.event("MarginCalled").args["deficit"] == owed
+    assert reason(desk.liquidate, account, keeper, take, key) == early
+    clear = reason(desk.liquidator.send.clear_call, account, desk.witness(account), sender=key)
+    assert clear == "liquidator: quote equity below zero"
+    desk.post()  # an hour on
+    perpetual = reason(desk.liquidate, account, keeper, {BTC_PERP: 5}, key)
+    assert perpetual == "liquidator: only tokens can be taken"
+    desk.liquidate(account, keeper, take, key)
+    for each in (account, keeper):
+        assert desk.house.call.check(each, desk.by_checkpoint(each)) == desk.margin(each)
+    owed = desk.content(account).collateral - desk.margin(account)[0]
+    price = desk.posted[BTC_TOKEN].array[0]
+    most = next(n for n in range(1, 100) if restores(desk, account, n))
+    assert most >= owed // price
+    assert (
+        reason(desk.liquidate, account, keeper, {BTC_TOKEN: most + 1}, key)
+        == "liquidator: more than restores the account"
+    )
+    receipt = desk.liquidate(account, keeper, {BTC_TOKEN: most}, key)
+    assert receipt.event("CallCleared").args["account"] == account
+    assert desk.content(account).collateral <= desk.margin(account)[0]
+    healthy = reason(desk.liquidate, account, keeper, {BTC_TOKEN: 1}, key)
+    assert healthy == "liquidator: account is above maintenance margin"
+
+
+def restores(desk: Desk, account: int, lots: int) -> bool:
+    """Whether quote equity is not negative once `lots` of tokens are taken and the penalty is paid."""
+    phi = desk.liquidator.call.phi(account)
+    book = desk.book
+    held, cash = dict(book.positions(account)), book.accounts[account].cash
+    before = margin(content(account, held, desk.posted), cash, desk.params)
+    held[BTC_TOKEN] -= lots
+    body = content(account, held, desk.posted)
+    after = margin(body, cash + lots * desk.posted[BTC_TOKEN].array[0], desk.params)
+    penalty = max(before[1] + before[2] - after[1] - after[2], 0) * phi // 10_000
+    return after[0] - penalty >= body.collateral
+
+
+def test_quote_equity__taker__may_not_owe_dollars_either() -> None:
+    case, _, _ = owing()
+    desk, account, key = case.desk, case.buyer, case.desk.keys[4]
+    desk.liquidator.send.margin_call(account, desk.witness(account), sender=key)
+    poor = desk.fund(key, 20)
+    case.give(poor, 100)
+    desk.post()
+    refused = reason(desk.liquidate, account, poor, {BTC_TOKEN: 5}, key)
+    assert refused == "liquidator: taker's quote equity below zero"
+    desk.liquidate(account, poor, {BTC_TOKEN: 1}, key)
+
+
+def test_grace__after_an_outage__not_for_the_bankrupt() -> None:
+    """Two days without an epoch: for half an hour nobody that is worth something loses a leg."""
+    pair = Pair(dollars=1_050)
+    desk, key = pair.desk, pair.desk.keys[4]
+    desk.pay(pair.seller, 10**6 * MICRO, pair.seller_key)
+    broke = desk.fund(desk.keys[5], 840)
+    for account in (pair.buyer, broke):
+        desk.trade(account, pair.seller, BTC_PERP, 400)
+    keeper = desk.fund(key, 100_000)
+    desk.chain.set_next_timestamp(desk.chain.timestamp + 2 * 86_400)
+    desk.chain.mine()
+    desk.reprice(BTC, 7_500 * MICRO)
+    desk.post()
+    until = desk.system.oracle.call.grace_until()
+    assert until > desk.chain.timestamp
+    assert desk.margin(pair.buyer)[3] < 0 <= desk.margin(pair.buyer)[0]
+    assert desk.margin(broke)[0] < 0
+    assert reason(desk.liquidate, pair.buyer, keeper, {BTC_PERP: 5}, key) == "liquidator: grace after an outage"
+    desk.liquidate(broke, keeper, {BTC_PERP: 5}, key)
+    desk.chain.set_next_timestamp(until)
+    desk.liquidate(pair.buyer, keeper, {BTC_PERP: 5}, key)
