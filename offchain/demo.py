@@ -6,7 +6,6 @@ journal in a database, bundles on disk. The owners are simulated (`offchain.simu
 
 from __future__ import annotations
 
-import logging
 import math
 import shutil
 import time
@@ -341,7 +340,6 @@ def run_demo(plan: Plan, progress: Progress, chain: Chain | None = None) -> Resu
     progress(f"prices: {source}")
     shutil.rmtree(plan.out, ignore_errors=True)
     plan.out.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("ballast").setLevel(logging.WARNING)
     if chain is not None:
         return _replay(plan, chain, candles, start, source, progress, began)
     with local_chain(start - 2 * HOUR) as started:
