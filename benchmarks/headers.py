@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from eth_abi import decode
@@ -62,7 +62,7 @@ class Poster:
             proxy = chain.deploy(artifact("mocks/FeedProxy"), inner, sender=sender)
             feeds.append((number, proxy.address, 7 * 86_400, 1, 2**127))
         values = decode([POLICY_TYPE], policy.encode())[0]
-        settings = (CADENCE.timelock, values, sender.address, feeds, [])
+        settings: tuple[Any, ...] = (CADENCE.timelock, values, sender.address, feeds, [])
         registry = chain.deploy(artifact("Registry"), *settings, sender=sender)
         oracle = chain.deploy(
             artifact("RiskOracle"), system.committee, registry, CADENCE.slot, CADENCE.max_age, CADENCE.min_interval,

@@ -409,8 +409,8 @@ def default_rows() -> tuple[Row, ...]:
 def default_policy(slot: int = 30) -> Policy:
     """Starting values of the design, for BTC (1) and ETH (2).
 
-    The jump limit is 5 % at a slot of 30 s and grows with the square root of time, so longer slots (seconds) have a wider
-    one, at most 100 %.
+    The jump limit is 5 % at a slot of 30 s and grows with the square root of time, so longer slots (seconds) have a
+    wider one, at most 100 %.
 
     Depth is 1,000 BTC and 20,000 ETH: about the 89 million dollars that books held before 10 October 2025.
     """
