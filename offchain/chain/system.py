@@ -95,7 +95,7 @@ class System:
         token : address of the settlement token; `None` deploys a test token that anyone may mint.
         instruments : ids to list, ascending.
         guardian : who may pause and delist, besides the deployer.
-        feeds : `(underlying, source, max_age, min_answer, max_answer)` of each independent feed; answers in its decimals.
+        feeds : `(underlying, source, max_age, min_answer, max_answer)` of each feed; answers in its decimals.
         tokens : `(instrument, token, decimals)` of each collateral token.
         bond : of each member, micro-USD, paid by the deployer; `None` is 100,000 USD with the test token, else nothing.
 
