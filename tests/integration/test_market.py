@@ -137,7 +137,10 @@ def test_liquidate__after_the_fall__keeper_restores_accounts(
     for account in world.owners:  # everybody takes out what is free, so that the fall hurts
         if world.free(account) > MICRO:
             world.withdraw(account, world.free(account))
-    # The price falls by a fifth in two hours; the scan range follows at its slew, a slot at a time.
+    # A fall of a fifth within two slots is beyond the jump limit: provisional, until the next epoch confirms it.
+    advance(ape_chain, 90)
+    post(system, settings, Market.load({}, FALLEN), deployer)
+    assert not [e for r in look(bot, settings) for e in r.events if e.name == "Liquidated"]
     advance(ape_chain, 90)
     post(system, settings, Market.load({}, FALLEN), deployer)
     insurance = bot.state.book.accounts[INSURANCE].cash
@@ -146,8 +149,11 @@ def test_liquidate__after_the_fall__keeper_restores_accounts(
     assert "MarginCalled" in names
     assert "Liquidated" in names
     assert bot.state.book.accounts[INSURANCE].cash > insurance
-    again = look(bot, settings)
-    assert not [e for r in again for e in r.events if e.name == "Liquidated"], "what can be restored was restored"
+    for _ in range(6):
+        if not [e for r in look(bot, settings) for e in r.events if e.name == "Liquidated"]:
+            break
+    else:
+        pytest.fail("the keeper does not come to rest under one epoch")
 
 
 def test_stale__nobody_posts__positions_stand_and_deposits_go_on(
@@ -169,7 +175,7 @@ def test_stale__nobody_posts__positions_stand_and_deposits_go_on(
 def test_verify__everything_so_far__no_mismatch(system: System, settings: Settings) -> None:
     found = verify(read_record(system, settings.bundles))
     assert found.mismatches == ()
-    assert found.epochs_verified == 3
+    assert found.epochs_verified == 4
     assert found.liquidations_verified >= 1
 
 
