@@ -4,15 +4,13 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
-ANVIL_DIR := $(firstword $(wildcard node_modules/@foundry-rs/anvil-*/bin))
 DATA_DIR := $(wildcard ../shared/data)
-export PATH := $(CURDIR)/$(BIN):$(if $(ANVIL_DIR),$(CURDIR)/$(ANVIL_DIR):)$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 ifneq ($(DATA_DIR),)
 export BALLAST_DATA ?= $(abspath $(DATA_DIR))
 endif
-APE_NETWORK = $(if $(wildcard node_modules/@foundry-rs/anvil-*/bin/anvil*),ethereum:local:foundry,ethereum:local:test)
 DEMO_ARGS ?=
 MINUTES ?= 10
 
@@ -43,7 +41,10 @@ demo: setup ## Replay a crash on a local chain, verify every number, write out/d
 
 test: setup lint ## Lint, then all tests
 	@$(BIN)/python -m pytest -n 2 tests
-	@$(BIN)/ape test --disable-isolation -o addopts=-q tests/integration --network $(APE_NETWORK)
+	@for anvil in node_modules/@foundry-rs/anvil-*/bin; do \
+	  if [ -d "$$anvil" ]; then PATH="$(CURDIR)/$$anvil:$$PATH"; network=ethereum:local:foundry; fi; \
+	done; \
+	$(BIN)/ape test --disable-isolation -o addopts=-q tests/integration --network $${network:-ethereum:local:test}
 
 lint: setup ## ruff, mypy, and the contract checks
 	@$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from offchain.config import BallastError
 ZERO = "0x" + "00" * 20
 DEV_ACCOUNTS = 10
 ETHER = 10**18
+RESERVE = 10 * ETHER  # what a py-evm account keeps when it funds another
 
 
 class Reverted(BallastError):
@@ -491,8 +492,13 @@ class Web3Chain(Chain):
 
     def fund(self, address: str, wei: int = 1000 * ETHER) -> None:
         if self._tester is not None:
-            rich = self._tester.get_accounts()[0]
-            self._tester.send_transaction({"from": rich, "to": address, "value": wei, "gas": 21000})
+            # py-evm cannot mint ether: each of its accounts gives what it can spare until the address has enough.
+            for rich in self._tester.get_accounts():
+                lacking = wei - self._tester.get_balance(address)
+                spare = self._tester.get_balance(rich) - RESERVE
+                if rich != address and min(lacking, spare) > 0:
+                    gift = {"from": rich, "to": address, "value": min(lacking, spare), "gas": 21000}
+                    self._tester.send_transaction(gift)
         else:
             self._rpc("anvil_setBalance", address, hex(wei))
 
