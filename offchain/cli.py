@@ -123,8 +123,8 @@ def verify(rpc: str, deployment: Path, bundles: Path, as_json: bool) -> None:
     """
     from offchain.audit.record import read_record
     from offchain.audit.verify import verify as run
-    from offchain.chain.backends import Web3Chain
     from offchain.chain.system import System
+    from offchain.chain.web3_chain import Web3Chain
 
     if not bundles.is_dir():
         raise BallastError(f"no bundles at {bundles}: name the folder with --bundles")

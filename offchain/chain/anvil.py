@@ -16,7 +16,8 @@ from web3 import Web3
 from web3.providers.eth_tester import EthereumTesterProvider
 
 from offchain.chain.artifacts import ROOT
-from offchain.chain.backends import DEV_ACCOUNTS, Web3Chain, dev_account
+from offchain.chain.backends import DEV_ACCOUNTS, dev_account
+from offchain.chain.web3_chain import Web3Chain
 from offchain.config import BallastError
 
 GAS_LIMIT = 16_000_000  # below the 2^24 gas that EIP-7825 allows a transaction

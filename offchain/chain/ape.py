@@ -9,7 +9,8 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from offchain.chain.anvil import GAS_LIMIT
-from offchain.chain.backends import DEV_ACCOUNTS, Signer, Web3Chain, dev_account
+from offchain.chain.backends import DEV_ACCOUNTS, Signer, dev_account
+from offchain.chain.web3_chain import Web3Chain
 from offchain.config import BallastError
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from offchain.chain.ape import chain_of, signer_of
-from offchain.chain.backends import Signer, Web3Chain
+from offchain.chain.backends import Signer
 from offchain.chain.system import System
+from offchain.chain.web3_chain import Web3Chain
 from offchain.config import Cadence, Settings
 from offchain.operate import Market, deploy
 

@@ -10,9 +10,10 @@ import pytest
 from offchain.audit.record import read_record
 from offchain.audit.verify import verify
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Reverted, Signer, Web3Chain
+from offchain.chain.backends import Reverted, Signer
 from offchain.chain.checks import deployables
 from offchain.chain.system import FIRST_ACCOUNT, INSURANCE, System
+from offchain.chain.web3_chain import Web3Chain
 from offchain.config import BallastError, Settings
 from offchain.keeper.bot import Keeper
 from offchain.keeper.state import MarketState

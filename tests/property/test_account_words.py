@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Contract, Reverted, RevmChain
+from offchain.chain.backends import Contract, Reverted
+from offchain.chain.revm import RevmChain
 
 OWNER = int.from_bytes(b"\xab" * 20, "big")
 HARNESS: list[Contract] = []

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Contract, Reverted, RevmChain
+from offchain.chain.backends import Contract, Reverted
+from offchain.chain.revm import RevmChain
 from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
 from offchain.risk.policy import MarginParams, default_policy
 from offchain.risk.portfolios import apply_change, content_of, evaluate, pack_vector, scenario_vector

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Contract, Reverted, RevmChain
+from offchain.chain.backends import Contract, Reverted
+from offchain.chain.revm import RevmChain
 from offchain.oracle.trees import Tree, keccak256, verify_multi
 
 HARNESS: list[Contract] = []

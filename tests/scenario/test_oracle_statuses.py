@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import ZERO, Contract, Receipt, Reverted, RevmChain
+from offchain.chain.backends import ZERO, Contract, Receipt, Reverted
+from offchain.chain.revm import RevmChain
 from offchain.oracle.headers import DISPUTED, LIVE, PROVISIONAL, Header, Mark, jumps
 from offchain.risk.policy import default_policy
 from offchain.units import MICRO

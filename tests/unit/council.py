@@ -10,7 +10,8 @@ from pathlib import Path
 from eth_abi import decode
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import ZERO, Chain, Contract, RevmChain
+from offchain.chain.backends import ZERO, Chain, Contract
+from offchain.chain.revm import RevmChain
 from offchain.chain.system import POLICY_TYPE, System
 from offchain.instruments import Instrument, Kind
 from offchain.market.snapshots import MarketError

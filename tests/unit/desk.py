@@ -13,8 +13,9 @@ from typing import Any
 from eth_account.signers.local import LocalAccount
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Contract, Receipt, Reverted, RevmChain
+from offchain.chain.backends import Contract, Receipt, Reverted
 from offchain.chain.orders import Order
+from offchain.chain.revm import RevmChain
 from offchain.chain.system import HOURLY, System
 from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
 from offchain.oracle.book import Book

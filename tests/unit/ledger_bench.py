@@ -8,7 +8,7 @@ from desk import START
 from eth_account.signers.local import LocalAccount
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import RevmChain
+from offchain.chain.revm import RevmChain
 from offchain.oracle.book import Book
 
 

@@ -14,7 +14,8 @@ from py_ecc.optimized_bls12_381 import add, curve_order, field_modulus, multiply
 
 from offchain.chain.anvil import local_chain
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import ZERO, Chain, Contract, Receipt, Reverted, RevmChain, Signer
+from offchain.chain.backends import ZERO, Chain, Contract, Receipt, Reverted, Signer
+from offchain.chain.revm import RevmChain
 from offchain.oracle import signatures
 from offchain.oracle.signatures import (
     POSSESSION_TAG,

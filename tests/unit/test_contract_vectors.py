@@ -10,7 +10,8 @@ import pytest
 from desk import START
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Contract, RevmChain
+from offchain.chain.backends import Contract
+from offchain.chain.revm import RevmChain
 from offchain.oracle.trees import keccak256
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Contract, Reverted, RevmChain
+from offchain.chain.backends import Contract, Reverted
+from offchain.chain.revm import RevmChain
 from offchain.instruments import Instrument, Kind, pack_array
 from offchain.oracle.headers import Mark
 from offchain.risk.arrays import build_leaves

@@ -9,7 +9,8 @@ from desk import BTC, BTC_FUTURE, BTC_PERP, ETH_PERP, MICRO, START, content, opt
 from ledger_bench import Bench
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import ZERO, RevmChain
+from offchain.chain.backends import ZERO
+from offchain.chain.revm import RevmChain
 from offchain.instruments import Instrument, Kind
 
 LIMIT = 2**32

@@ -10,7 +10,8 @@ from eth_utils import keccak
 
 from offchain.chain.artifacts import artifact
 from offchain.chain.backends import ZERO as ZERO_ADDRESS
-from offchain.chain.backends import Contract, Reverted, RevmChain, dev_account
+from offchain.chain.backends import Contract, Reverted, dev_account
+from offchain.chain.revm import RevmChain
 from offchain.risk.policy import ABI_TYPE, default_policy
 
 DELAY = 86_400

@@ -11,7 +11,8 @@ from eth_account.signers.local import LocalAccount
 from eth_utils import keccak
 
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import ZERO, Contract, Reverted, RevmChain
+from offchain.chain.backends import ZERO, Contract, Reverted
+from offchain.chain.revm import RevmChain
 from offchain.risk.policy import default_policy
 from offchain.units import MICRO
 

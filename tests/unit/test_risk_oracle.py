@@ -13,7 +13,8 @@ from eth_utils import keccak, to_checksum_address
 from offchain.chain.anvil import local_chain
 from offchain.chain.artifacts import artifact
 from offchain.chain.backends import ZERO as ZERO_ADDRESS
-from offchain.chain.backends import Chain, Contract, Receipt, Reverted, RevmChain
+from offchain.chain.backends import Chain, Contract, Receipt, Reverted
+from offchain.chain.revm import RevmChain
 from offchain.oracle.signatures import (
     SecretKey,
     aggregate,

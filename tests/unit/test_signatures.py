@@ -16,7 +16,8 @@ from py_ecc.optimized_bls12_381 import curve_order, field_modulus
 
 from offchain.chain.anvil import local_chain
 from offchain.chain.artifacts import artifact
-from offchain.chain.backends import Contract, Reverted, RevmChain
+from offchain.chain.backends import Contract, Reverted
+from offchain.chain.revm import RevmChain
 from offchain.oracle import signatures
 from offchain.oracle.signatures import (
     MESSAGE_TAG,
