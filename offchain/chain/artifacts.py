@@ -70,8 +70,8 @@ def _imports(path: Path) -> list[Path]:
     return found
 
 
-def source_key(path: Path) -> str:
-    """Hash of a source with everything that it imports, and of the compiler's version."""
+def closure(path: Path) -> list[Path]:
+    """A source and everything that it imports, however deep, in a fixed order."""
     seen: dict[Path, None] = {}
     queue = [path.resolve()]
     while queue:
@@ -79,8 +79,13 @@ def source_key(path: Path) -> str:
         if here not in seen:
             seen[here] = None
             queue += [p.resolve() for p in _imports(here)]
+    return sorted(seen, key=lambda p: p.name + str(p))
+
+
+def source_key(path: Path) -> str:
+    """Hash of a source with everything that it imports, and of the compiler's version."""
     digest = hashlib.sha256(vyper.__version__.encode())
-    for each in sorted(seen, key=lambda p: p.name + str(p)):
+    for each in closure(path):
         digest.update(each.name.encode())
         digest.update(each.read_bytes())
     return digest.hexdigest()[:24]
@@ -98,13 +103,19 @@ def artifact(name: str, root: Path = CONTRACTS) -> Artifact:
     path = root / f"{name}.vy"
     if not path.exists():
         raise BallastError(f"no contract {name!r}: {path.name} is not below contracts/")
-    stored = BUILD / f"{name.replace('/', '.')}-{source_key(path)}.json"
+    return compiled(name, root, source_key(path))
+
+
+def compiled(name: str, root: Path, key: str) -> Artifact:
+    """Compile `NAME.vy` below `root` unless `.build/` has it under `key`, which stands for all that it is made of."""
+    stored = BUILD / f"{name.replace('/', '.')}-{key}.json"
     if stored.exists():
         made = json.loads(stored.read_text())
     else:
         from vyper.cli.vyper_compile import compile_files
 
-        out = compile_files([str(path)], ["abi", "bytecode", "bytecode_runtime"], paths=[str(root), str(_SITE)])
+        source = root / f"{name}.vy"
+        out = compile_files([str(source)], ["abi", "bytecode", "bytecode_runtime"], paths=[str(root), str(_SITE)])
         made = next(value for key, value in out.items() if key != "version")
         BUILD.mkdir(exist_ok=True)
         scratch = stored.with_suffix(f".{id(made)}.tmp")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from eth_abi import decode
 
-from offchain.chain.artifacts import artifact
+from offchain.chain.artifacts import Artifact, artifact
 from offchain.chain.backends import ZERO, Chain, Contract, Reverted, Signer
 from offchain.config import HOURLY, BallastError, Cadence
 
@@ -84,6 +84,7 @@ class System:
         feeds: Sequence[tuple[int, str, int, int, int]] = (),
         tokens: Sequence[tuple[int, str, int]] = (),
         bond: int | None = None,
+        variants: Mapping[str, Artifact] | None = None,
     ) -> System:
         """Deploy and wire everything, then check the wiring.
 
@@ -98,27 +99,33 @@ class System:
         feeds : `(underlying, source, max_age, min_answer, max_answer)` of each feed; answers in its decimals.
         tokens : `(instrument, token, decimals)` of each collateral token.
         bond : of each member, micro-USD, paid by the deployer; `None` is 100,000 USD with the test token, else nothing.
+        variants : artifacts to deploy in place of contracts, by name (`offchain.chain.variants`); for experiments only.
 
         Raises
         ------
         Reverted
             A contract refused, with its reason. BallastError: the wiring is wrong.
         """
+        left = dict(variants or {})
+
+        def made(name: str) -> Artifact:
+            return left.pop(name) if name in left else artifact(name)
+
         began = chain.block_number
         if token is None:
-            money = chain.deploy(artifact(_NAMES["token"]), sender=deployer)
+            money = chain.deploy(made(_NAMES["token"]), sender=deployer)
         else:
             money = chain.at(artifact(_NAMES["token"]), token)
         values = decode([POLICY_TYPE], policy)[0]
         registry = chain.deploy(
-            artifact("Registry"), cadence.timelock, values, guardian, list(feeds), list(tokens), sender=deployer
+            made("Registry"), cadence.timelock, values, guardian, list(feeds), list(tokens), sender=deployer
         )
         if seats is None:
-            committee = chain.deploy(artifact("mocks/AnySignature"), sender=deployer)
+            committee = chain.deploy(made("mocks/AnySignature"), sender=deployer)
         else:
             if bond is None:
                 bond = 0 if token else MEMBER_BOND
-            committee = chain.deploy(artifact("Committee"), registry, money, bond, cadence.unbonding, sender=deployer)
+            committee = chain.deploy(made("Committee"), registry, money, bond, cadence.unbonding, sender=deployer)
             if bond and token is None:
                 money.send.mint(deployer.address, bond * len(seats), sender=deployer)
             if bond:
@@ -130,18 +137,20 @@ class System:
                 committee.send.enrol(seat.address, seat.key, proof, sender=deployer)
             committee.send.seat(sender=deployer)
         oracle = chain.deploy(
-            artifact("RiskOracle"), committee, registry, cadence.slot, cadence.max_age, cadence.min_interval,
+            made("RiskOracle"), committee, registry, cadence.slot, cadence.max_age, cadence.min_interval,
             cadence.fallback_delay, cadence.exit_delay, sender=deployer,
         )  # fmt: skip
-        ledger = chain.deploy(artifact("Ledger"), money, sender=deployer)
-        clearing = chain.deploy(artifact("ClearingHouse"), ledger, oracle, registry, sender=deployer)
-        liquidator = chain.deploy(artifact("Liquidator"), ledger, oracle, sender=deployer)
-        settlement = chain.deploy(artifact("Settlement"), ledger, oracle, registry, sender=deployer)
-        takeover = chain.deploy(artifact("Takeover"), ledger, oracle, liquidator, cadence.auction, sender=deployer)
-        fallback = chain.deploy(artifact("Fallback"), ledger, oracle, liquidator, registry, sender=deployer)
-        examiner = chain.deploy(artifact("Examiner"), ledger, oracle, sender=deployer)
+        ledger = chain.deploy(made("Ledger"), money, sender=deployer)
+        clearing = chain.deploy(made("ClearingHouse"), ledger, oracle, registry, sender=deployer)
+        liquidator = chain.deploy(made("Liquidator"), ledger, oracle, sender=deployer)
+        settlement = chain.deploy(made("Settlement"), ledger, oracle, registry, sender=deployer)
+        takeover = chain.deploy(made("Takeover"), ledger, oracle, liquidator, cadence.auction, sender=deployer)
+        fallback = chain.deploy(made("Fallback"), ledger, oracle, liquidator, registry, sender=deployer)
+        examiner = chain.deploy(made("Examiner"), ledger, oracle, sender=deployer)
         engines = (clearing, liquidator, settlement, takeover, fallback, examiner)
         ledger.send.set_engines([each.address for each in engines], sender=deployer)
+        if left:
+            raise BallastError(f"no contract {', '.join(sorted(left))} was deployed: a variant without effect")
         system = cls(chain, money, registry, committee, oracle, ledger, *engines, began + 1)
         system.list_instruments(instruments, deployer)
         system.check()
