@@ -1,5 +1,4 @@
-"""What takeovers must survive, each named after its row in the list of threats or the peer's failure that it
-replays."""
+"""What takeovers must survive, each named after its row in the list of threats."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ from typing import Any
 
 import pytest
 from aftermath import BTC, BTC_PERP, INSURANCE, SHORTFALL, dollars
-from desk import NOTHING, reason
+from desk import reason
 from test_takeover import Auction
 
 from offchain.config import HOURLY
@@ -56,44 +55,6 @@ def test_threat_22__outage_within_max_age__counts_as_it_is() -> None:
     case.wait(3_600)
     case.post()
     assert 0 < case.quote_now()[0] < first
-
-
-def test_peer__a_solvent_account_is_not_given_away_by_an_outage() -> None:
-    """At the peer the auction clock runs during an outage until a solvent account goes for nothing. Here it goes for at
-    least 0.95 of its value less what oracle-live time took off, whatever the outage."""
-    case = Auction()
-    case.start()
-    price, _, _ = case.quote_now()
-    assert price == case.desk.margin(case.account)[0] * 95 // 100
-    case.wait(30 * 86_400)
-    case.post()
-    case.post()
-    case.start()
-    args = case.bid().event("TakenOver").args
-    assert args["price"] == price
-
-
-def test_peer__owner_can_deposit_during_an_auction_and_end_it() -> None:
-    case = Auction()
-    desk = case.desk
-    case.start()
-    desk.pay(case.account, -desk.margin(case.account)[4], case.long_key)
-    assert reason(case.bid, top_up=0) == "takeover: account is above maintenance margin"
-    case.takeover.send.end(case.account, case.witness(), sender=case.long_key)
-    assert desk.ledger.call.account(case.account)[0] == case.long_key.address
-
-
-def test_peer__one_insolvent_account__freezes_nobodys_withdrawal() -> None:
-    """An account is under water and on auction; insurance is empty. Everybody else withdraws as ever."""
-    case = Auction(6_500, called=False, insurance=0)
-    desk = case.desk
-    case.start()
-    assert desk.margin(case.account)[0] < 0
-    case.post()
-    before = desk.system.token.call.balanceOf(case.short_key.address)
-    desk.withdraw(case.short, dollars(1_000), case.short_key)
-    desk.withdraw(case.taker, dollars(1_000), case.keeper, NOTHING)
-    assert desk.system.token.call.balanceOf(case.short_key.address) == before + dollars(1_000)
 
 
 @pytest.mark.parametrize("hours", [0, 1, T // 3600, 2 * T // 3600 + 2])
