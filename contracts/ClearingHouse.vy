@@ -127,10 +127,14 @@ def trade(
     assert (price >= taker.price) if buys else (price <= taker.price), "house: price beyond the taker's limit"
 
     # The owners signed them, and they have lots left.
-    one: ILedger.Account = engine._account(maker.account)
-    two: ILedger.Account = engine._account(taker.account)
-    maker_before: int256 = engine._quantity(maker.account, id)
-    taker_before: int256 = engine._quantity(taker.account, id)
+    one: ILedger.Account = empty(ILedger.Account)
+    two: ILedger.Account = empty(ILedger.Account)
+    maker_before: int256 = 0
+    taker_before: int256 = 0
+    checkpoint_one: bytes32 = empty(bytes32)
+    checkpoint_two: bytes32 = empty(bytes32)
+    one, maker_before, checkpoint_one = staticcall engine.ledger.side(maker.account, id)
+    two, taker_before, checkpoint_two = staticcall engine.ledger.side(taker.account, id)
     change: int256 = convert(lots, int256) if buys else -convert(lots, int256)
     maker_shrinks: bool = self._shrinks(maker_before, change)
     taker_shrinks: bool = self._shrinks(taker_before, -change)
@@ -151,8 +155,10 @@ def trade(
     cash: int256 = convert(lots, int256) * (price - funding)
 
     # What the accounts were worth.
-    content_one: margin.Content = engine._believe(one, maker_witness, latest.epoch, latest.account_root)
-    content_two: margin.Content = engine._believe(two, taker_witness, latest.epoch, latest.account_root)
+    engine._check_witness(one, maker_witness, latest.epoch, latest.account_root, checkpoint_one)
+    engine._check_witness(two, taker_witness, latest.epoch, latest.account_root, checkpoint_two)
+    content_one: margin.Content = margin.Content(head=one.head, cost=maker_witness.cost, vectors=maker_witness.vectors)
+    content_two: margin.Content = margin.Content(head=two.head, cost=taker_witness.cost, vectors=taker_witness.vectors)
     was_one: IMargin.Margin = margin._evaluate(content_one, one.cash, latest.margin)
     was_two: IMargin.Margin = margin._evaluate(content_two, two.cash, latest.margin)
 
@@ -160,11 +166,9 @@ def trade(
     last_one: uint256 = one.last_trade_epoch
     last_two: uint256 = two.last_trade_epoch
     if buys:
-        two, one = extcall engine.ledger.move_position(taker.account, maker.account, id, lots, cash, latest.epoch)
+        two, one = extcall engine.ledger.exchange(taker.account, maker.account, id, lots, cash, latest.epoch, fee)
     else:
-        one, two = extcall engine.ledger.move_position(maker.account, taker.account, id, lots, cash, latest.epoch)
-    engine._move_cash(maker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
-    engine._move_cash(taker.account, constants.INSURANCE, fee, constants.TRADE_FEE)
+        one, two = extcall engine.ledger.exchange(maker.account, taker.account, id, lots, cash, latest.epoch, fee)
 
     if not (maker_shrinks and taker_shrinks):
         self._limit(word, 0 if maker_shrinks else one.head, 0 if taker_shrinks else two.head)
@@ -172,15 +176,12 @@ def trade(
     # What they are worth now.
     content_one = margin._apply(content_one, instrument_, change, maker_before, one.head)
     content_two = margin._apply(content_two, instrument_, -change, taker_before, two.head)
-    paid: int256 = convert(fee, int256)
     again: bool = last_one >= latest.epoch
-    now: IMargin.Margin = margin._evaluate(content_one, one.cash - paid, latest.margin)
+    now: IMargin.Margin = margin._evaluate(content_one, one.cash, latest.margin)
     self._judge(was_one, now, margin._collateral(content_one), again, latest.fresh)
     again = last_two >= latest.epoch
-    now = margin._evaluate(content_two, two.cash - paid, latest.margin)
+    now = margin._evaluate(content_two, two.cash, latest.margin)
     self._judge(was_two, now, margin._collateral(content_two), again, latest.fresh)
-    engine._store(one, content_one, latest.epoch)
-    engine._store(two, content_two, latest.epoch)
     log IClearingHouse.Filled(
         maker=maker.account,
         taker=taker.account,
@@ -192,7 +193,12 @@ def trade(
         price=price,
         fee=fee,
     )
-    engine._leave()
+    extcall engine.ledger.finish(
+        maker.account,
+        engine._checkpoint(one, content_one, latest.epoch),
+        taker.account,
+        engine._checkpoint(two, content_two, latest.epoch),
+    )
 
 
 # Owners
@@ -246,14 +252,18 @@ def check(account: uint256, witness: IMargin.Witness) -> IMargin.Margin:
     epoch: uint256 = 0
     root: bytes32 = empty(bytes32)
     parameters: uint256 = 0
+    checkpoint: bytes32 = empty(bytes32)
     if len(witness.proof) != 0:
         root, parameters = staticcall engine.oracle.account_ground()
     else:
+        checkpoint = staticcall engine.ledger.checkpoint(account)
         latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
         epoch = latest.epoch
         root = latest.account_root
         parameters = latest.margin
-    return margin._evaluate(engine._believe(state, witness, epoch, root), state.cash, parameters)
+    engine._check_witness(state, witness, epoch, root, checkpoint)
+    content: margin.Content = margin.Content(head=state.head, cost=witness.cost, vectors=witness.vectors)
+    return margin._evaluate(content, state.cash, parameters)
 
 
 # Internal

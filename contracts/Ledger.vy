@@ -16,47 +16,32 @@ from ethereum.ercs import IERC20
 from ethereum.ercs import IERC20Detailed
 from interfaces import ILedger
 from lib import account_words
+from lib import accounts
 from lib import constants
+from lib import lock
 
 implements: ILedger
+initializes: accounts
+initializes: lock
+
+exports: (
+    accounts.next_account,
+    lock.enter,
+    lock.is_engine,
+    lock.leave,
+    lock.set_engines,
+)
 
 
-_CLOSED: constant(uint256) = 2**255
-_DEPLOYER: immutable(address)
 _TOKEN: immutable(IERC20)
 
-
-# Whether an address may change balances. Written once.
-is_engine: public(HashMap[address, bool])
-_wired: bool
 
 # Settlement tokens that came in by `deposit` less those that went out by `withdraw`; tokens sent here otherwise do not count.
 # Invariant `cash_is_held`: sum of cash over all accounts = tokens_held <= token.balanceOf(self).
 tokens_held: public(uint256)
 
-# The id that the next account gets. Ids from FIRST_ACCOUNT up to here exist, and so do the four reserved ones.
-next_account: public(uint256)
-
-# Words of lib/account_words.vy, by account.
-_title: HashMap[uint256, uint256]
-_holdings: HashMap[uint256, uint256]
-
-# Words of lib/account_words.vy, by account and instrument without its kind.
-# Invariant `positions_net_to_zero`: sum over accounts of q = 0 for each instrument.
-# Invariant `counts_are_true`: an account's counts are those of its nonzero positions by underlying, its sum |q| is theirs.
-_lots: HashMap[uint256, uint256]
-
-# Running hash h' = keccak256(abi.encode(h, account, instrument, dq)) of all changes of an account's positions.
-_position_hash: HashMap[uint256, bytes32]
-
 # keccak256(abi.encode(epoch, digest of the margin content)), written by an engine that checked the content.
 _checkpoint: HashMap[uint256, bytes32]
-
-# By underlying: open interest, the sum of the owners' long positions (lots, bits 254..0); only to be settled (bit 255, for good).
-_markets: HashMap[uint256, uint256]
-
-# Set while an engine acts, across all contracts; falls with the transaction.
-_locked: transient(bool)
 
 
 @deploy
@@ -66,28 +51,9 @@ def __init__(token: address):
     @param token ERC-20 token with 6 decimals.
     """
     assert staticcall IERC20Detailed(token).decimals() == 6, "ledger: token needs 6 decimals"
-    _DEPLOYER = msg.sender
+    accounts.__init__()
+    lock.__init__()
     _TOKEN = IERC20(token)
-    self.next_account = constants.FIRST_ACCOUNT
-
-
-# Deployer
-
-
-@external
-def set_engines(engines: DynArray[address, 6]):
-    """
-    @notice Fix the contracts that may change balances, once and for ever.
-    @dev Only the deployer, so that nobody gets in between deployment and this call.
-    @param engines Contracts that check margin before they act.
-    """
-    assert msg.sender == _DEPLOYER, "ledger: only the deployer"
-    assert not self._wired, "ledger: engines are fixed"
-    self._wired = True
-    for engine: address in engines:
-        assert engine != empty(address), "ledger: empty engine"
-        self.is_engine[engine] = True
-    log ILedger.EnginesSet(engines=engines)
 
 
 # Anyone, and owners
@@ -100,12 +66,7 @@ def open_account(owner: address) -> uint256:
     @param owner Who may withdraw from it and sign its orders.
     @return uint256 The account's id; ids are never reused.
     """
-    assert owner != empty(address), "ledger: no owner"
-    account: uint256 = self.next_account
-    self.next_account = account + 1
-    self._title[account] = account_words._opened(owner)
-    log ILedger.AccountOpened(account=account, owner=owner)
-    return account
+    return accounts._open(owner)
 
 
 @external
@@ -116,33 +77,14 @@ def transfer_account(account: uint256, owner: address):
     @param account The caller's account.
     @param owner The new owner.
     """
-    assert not self._locked, "ledger: locked"
+    assert not lock._locked, "ledger: locked"
     assert owner != empty(address), "ledger: no owner"
-    title: uint256 = self._title[account]
+    title: uint256 = accounts._title[account]
     assert account_words._owner(title) == msg.sender, "ledger: not the owner"
-    self._transfer(account, owner)
+    accounts._transfer(account, owner)
 
 
 # Engines
-
-
-@external
-def enter():
-    """
-    @notice Take the lock for one action. Whoever is called meanwhile, a token for one, finds every engine closed.
-    """
-    assert self.is_engine[msg.sender], "ledger: only engines"
-    assert not self._locked, "ledger: locked"
-    self._locked = True
-
-
-@external
-def leave():
-    """
-    @notice Give the lock back at the end of the action.
-    """
-    self._only_in_action()
-    self._locked = False
 
 
 @external
@@ -155,16 +97,16 @@ def deposit(account: uint256, payer: address, amount: uint256):
     @param payer Who pays.
     @param amount Micro-USD, not zero.
     """
-    self._only_in_action()
+    lock._only_in_action()
     assert amount != 0, "ledger: zero amount"
     reserved: bool = account >= constants.INSURANCE and account <= constants.FEES
-    owned: bool = account >= constants.FIRST_ACCOUNT and account < self.next_account
+    owned: bool = account >= constants.FIRST_ACCOUNT and account < accounts.next_account
     assert reserved or owned, "ledger: no such account"
     held: uint256 = staticcall _TOKEN.balanceOf(self)
     assert extcall _TOKEN.transferFrom(payer, self, amount, default_return_value=True), "ledger: token transfer failed"
     assert staticcall _TOKEN.balanceOf(self) == held + amount, "ledger: token takes a fee"
     self.tokens_held += amount
-    self._add_cash(account, account_words._signed(amount))
+    accounts._add_cash(account, account_words._signed(amount))
     log ILedger.Deposit(account=account, payer=payer, amount=amount)
 
 
@@ -177,13 +119,13 @@ def withdraw(account: uint256, to: address, amount: uint256):
     @param to Who gets the tokens.
     @param amount Micro-USD, not zero.
     """
-    self._only_in_action()
+    lock._only_in_action()
     assert amount != 0, "ledger: zero amount"
     assert to != empty(address) and to != self, "ledger: bad recipient"
     held: uint256 = self.tokens_held
     assert amount <= held, "ledger: not enough tokens held"
     self.tokens_held = held - amount
-    self._add_cash(account, -account_words._signed(amount))
+    accounts._add_cash(account, -account_words._signed(amount))
     log ILedger.Withdrawal(account=account, to=to, amount=amount)
     assert extcall _TOKEN.transfer(to, amount, default_return_value=True), "ledger: token transfer failed"
 
@@ -197,9 +139,9 @@ def move_cash(giver: uint256, taker: uint256, amount: uint256, reason: uint256):
     @param amount Micro-USD.
     @param reason Why (constants.vy).
     """
-    self._only_in_action()
-    self._add_cash(giver, -account_words._signed(amount))
-    self._add_cash(taker, account_words._signed(amount))
+    lock._only_in_action()
+    accounts._add_cash(giver, -account_words._signed(amount))
+    accounts._add_cash(taker, account_words._signed(amount))
     log ILedger.CashMoved(giver=giver, taker=taker, amount=amount, reason=reason)
 
 
@@ -218,25 +160,27 @@ def move_position(
     @param epoch The epoch under which they trade; both accounts remember it.
     @return Account, Account Both after the move.
     """
-    self._only_in_action()
-    assert giver != taker, "ledger: one account on both sides"
-    assert lots != 0 and lots < constants.SUM_LIMIT, "ledger: lots out of range"
-    market: uint256 = self._markets[instrument >> 88]
-    if giver != constants.CLEARING and taker != constants.CLEARING:
-        assert market & _CLOSED == 0, "ledger: underlying is closed"
-    change: int256 = convert(lots, int256)
-    given: ILedger.Account = empty(ILedger.Account)
-    taken: ILedger.Account = empty(ILedger.Account)
-    fewer: int256 = 0  # long lots
-    more: int256 = 0
-    given, fewer = self._change(giver, instrument, -change, cash, epoch)
-    taken, more = self._change(taker, instrument, change, -cash, epoch)
-    if fewer != -more:
-        self._markets[instrument >> 88] = account_words._summed(market, fewer + more)
-    log ILedger.PositionMoved(
-        giver=giver, taker=taker, instrument=instrument, lots=lots, cash=cash, epoch=epoch
-    )
-    return (given, taken)
+    lock._only_in_action()
+    return accounts._move(giver, taker, instrument, lots, cash, epoch, 0)
+
+
+@external
+def exchange(
+    giver: uint256, taker: uint256, instrument: uint256, lots: uint256, cash: int256, epoch: uint256, fee: uint256
+) -> (ILedger.Account, ILedger.Account):
+    """
+    @notice Move lots as `move_position` does, and a fee from each side to insurance.
+    @param giver Account whose position falls, of an owner.
+    @param taker Account whose position rises, of an owner.
+    @param instrument Instrument id, below 2^104.
+    @param lots Lots, not zero, below 2^32.
+    @param cash Micro-USD from taker to giver, signed, the fee apart.
+    @param epoch The epoch under which they trade.
+    @param fee Micro-USD that each pays.
+    @return Account, Account Both after the move and the fee.
+    """
+    lock._only_in_action()
+    return accounts._move(giver, taker, instrument, lots, cash, epoch, fee)
 
 
 @external
@@ -246,8 +190,8 @@ def assign_account(account: uint256, owner: address):
     @param account An owner's account.
     @param owner The new owner.
     """
-    self._only_in_action()
-    self._transfer(account, owner)
+    lock._only_in_action()
+    accounts._transfer(account, owner)
 
 
 @external
@@ -256,9 +200,26 @@ def close_underlying(underlying: uint256):
     @notice Let positions in an underlying only be settled from now on.
     @param underlying The underlying.
     """
-    self._only_in_action()
-    self._markets[underlying] |= _CLOSED
+    lock._only_in_action()
+    accounts._markets[underlying] |= accounts._CLOSED
     log ILedger.UnderlyingClosed(underlying=underlying)
+
+
+@external
+def finish(account: uint256, checkpoint: bytes32, other: uint256, other_checkpoint: bytes32):
+    """
+    @notice Remember the margin content of two accounts and give the lock back.
+    @param account An account.
+    @param checkpoint As in `set_checkpoint`; zero to leave it as it is.
+    @param other Another account.
+    @param other_checkpoint Likewise.
+    """
+    lock._only_in_action()
+    if checkpoint != empty(bytes32):
+        self._checkpoint[account] = checkpoint
+    if other_checkpoint != empty(bytes32):
+        self._checkpoint[other] = other_checkpoint
+    lock._locked = False
 
 
 @external
@@ -268,7 +229,7 @@ def set_checkpoint(account: uint256, checkpoint: bytes32):
     @param account The account.
     @param checkpoint `keccak256(abi.encode(epoch, digest))`.
     """
-    self._only_in_action()
+    lock._only_in_action()
     self._checkpoint[account] = checkpoint
 
 
@@ -285,7 +246,7 @@ def account(account: uint256) -> ILedger.Account:
     @return Account Owner, version, cash, last trade epoch, head and position hash.
     """
     return account_words._account(
-        account, self._title[account], self._holdings[account], self._position_hash[account]
+        account, accounts._title[account], accounts._holdings[account], accounts._position_hash[account]
     )
 
 
@@ -297,7 +258,25 @@ def holdings(account: uint256) -> ILedger.Account:
     @param account The account.
     @return Account Without owner, version and last trade, which are zero.
     """
-    return account_words._account(account, 0, self._holdings[account], self._position_hash[account])
+    return account_words._account(account, 0, accounts._holdings[account], accounts._position_hash[account])
+
+
+@view
+@external
+def side(account: uint256, instrument: uint256) -> (ILedger.Account, int256, bytes32):
+    """
+    @notice All that a trade needs of one of its sides.
+    @param account The account.
+    @param instrument Instrument id.
+    @return Account, int256, bytes32 The account; its position in the instrument, signed lots; its checkpoint.
+    """
+    return (
+        account_words._account(
+            account, accounts._title[account], accounts._holdings[account], accounts._position_hash[account]
+        ),
+        account_words._lots(accounts._lots[account_words._lots_key(account, instrument)], instrument),
+        self._checkpoint[account],
+    )
 
 
 @view
@@ -309,7 +288,7 @@ def quantity(account: uint256, instrument: uint256) -> int256:
     @param instrument Instrument id.
     @return int256 Signed lots.
     """
-    return account_words._lots(self._lots[account_words._lots_key(account, instrument)], instrument)
+    return account_words._lots(accounts._lots[account_words._lots_key(account, instrument)], instrument)
 
 
 @view
@@ -329,7 +308,7 @@ def quantities(
     for instrument: uint256 in instruments:
         key: uint256 = account_words._lots_key(account, instrument)
         if key != last:
-            word = self._lots[key]
+            word = accounts._lots[key]
             last = key
         found.append(account_words._lots(word, instrument))
     return found
@@ -353,7 +332,7 @@ def closed(underlying: uint256) -> bool:
     @notice Whether positions in an underlying can only be settled.
     @param underlying Its number.
     """
-    return self._markets[underlying] & _CLOSED != 0
+    return accounts._markets[underlying] & accounts._CLOSED != 0
 
 
 @view
@@ -363,7 +342,7 @@ def open_interest(underlying: uint256) -> uint256:
     @notice Open interest of an underlying: the sum of the owners' long positions in its derivatives, lots.
     @param underlying The underlying.
     """
-    return self._markets[underlying] & ~_CLOSED
+    return accounts._markets[underlying] & ~accounts._CLOSED
 
 
 @view
@@ -373,78 +352,3 @@ def token() -> address:
     @notice Contract of the settlement token.
     """
     return _TOKEN.address
-
-
-# Internal
-
-
-@view
-@internal
-def _only_in_action():
-    """
-    @dev The caller is an engine, and some engine holds the lock.
-    """
-    assert self.is_engine[msg.sender], "ledger: only engines"
-    assert self._locked, "ledger: not entered"
-
-
-@internal
-def _transfer(account: uint256, owner: address):
-    """
-    @dev Change an account's owner and version.
-    @param account The account.
-    @param owner The new owner.
-    """
-    title: uint256 = self._title[account]
-    previous: address = account_words._owner(title)
-    title = account_words._transferred(title, owner)
-    self._title[account] = title
-    log ILedger.AccountTransferred(
-        account=account, previous=previous, owner=owner, version=account_words._version(title)
-    )
-
-
-@internal
-def _add_cash(account: uint256, change: int256):
-    """
-    @dev Change an account's cash.
-    @param account The account.
-    @param change Signed micro-USD.
-    """
-    self._holdings[account] = account_words._with_cash(self._holdings[account], change)
-
-
-@internal
-def _change(
-    account: uint256, instrument: uint256, change: int256, cash: int256, epoch: uint256
-) -> (ILedger.Account, int256):
-    """
-    @dev Change a position and cash of one account, with its counts, its sum |q|, its position hash and its last trade.
-    @param account The account.
-    @param instrument Instrument id.
-    @param change Signed lots, not zero.
-    @param cash Signed micro-USD.
-    @param epoch The epoch of the trade.
-    @return Account, int256 The account after it, and by how many lots more it is long.
-    """
-    key: uint256 = account_words._lots_key(account, instrument)
-    word: uint256 = self._lots[key]
-    before: int256 = account_words._lots(word, instrument)
-    after: int256 = before + change
-    holdings: uint256 = account_words._with_cash(self._holdings[account], cash)
-    if account == constants.CLEARING:
-        # The clearing account has cash and lots, of however many instruments, and no margin that anybody could check.
-        assert abs(after) < 2**50, "ledger: too many lots"
-        self._holdings[account] = holdings
-        self._lots[key] = account_words._with_lots(word, instrument, after)
-        return account_words._account(account, 0, holdings, empty(bytes32)), 0
-    holdings = account_words._with_position(holdings, instrument >> 88, before, after)
-    self._holdings[account] = holdings
-    self._lots[key] = account_words._with_lots(word, instrument, after)
-    title: uint256 = self._title[account]
-    if title & constants.MASK_64 != epoch:
-        title = account_words._traded(title, epoch)
-        self._title[account] = title
-    position_hash: bytes32 = keccak256(abi_encode(self._position_hash[account], account, instrument, change))
-    self._position_hash[account] = position_hash
-    return account_words._account(account, title, holdings, position_hash), max(after, 0) - max(before, 0)

@@ -104,25 +104,46 @@ def _believe(
     @param epoch The latest epoch.
     @param account_root Its account root.
     """
+    checkpoint: bytes32 = empty(bytes32)
+    if len(witness.proof) == 0 and len(witness.vectors) != 0:
+        checkpoint = staticcall ledger.checkpoint(account.head >> 192)
+    self._check_witness(account, witness, epoch, account_root, checkpoint)
+    return margin.Content(head=account.head, cost=witness.cost, vectors=witness.vectors)
+
+
+@pure
+@internal
+def _check_witness(
+    account: ILedger.Account,
+    witness: IMargin.Witness,
+    epoch: uint256,
+    account_root: bytes32,
+    checkpoint: bytes32,
+):
+    """
+    @dev Refuse a witness that is not to be believed. Then its cost and vectors are the account's.
+    @param account The account as the ledger has it.
+    @param witness What the caller supplied.
+    @param epoch The latest epoch.
+    @param account_root Its account root.
+    @param checkpoint The account's checkpoint; it counts only without a proof.
+    """
     length: uint256 = len(witness.vectors)
     if margin._open_positions(account.head) == 0:
         assert witness.head == 0 and witness.cost == 0, "witness: account has no positions"
         assert length == 0 and len(witness.proof) == 0, "witness: account has no positions"
-        return margin.Content(head=account.head, cost=0, vectors=[])
+        return
 
     assert witness.head >> 192 == account.head >> 192, "witness: foreign account"
     assert witness.head == account.head, "witness: stale"
     assert length == margin._underlyings(account.head) * constants.VECTOR_WORDS, "witness: wrong length"
-    content: margin.Content = margin.Content(head=witness.head, cost=witness.cost, vectors=witness.vectors)
     digest: bytes32 = keccak256(
         abi_encode(witness.head, account.position_hash, witness.cost, witness.vectors)  # as margin._digest
     )
     if len(witness.proof) == 0:
-        checkpoint: bytes32 = staticcall ledger.checkpoint(account.head >> 192)
         if checkpoint == keccak256(abi_encode(epoch, digest)):
-            return content
+            return
     assert merkle._root(keccak256(digest), witness.proof) == account_root, "witness: not proven"
-    return content
 
 
 @internal
@@ -135,8 +156,21 @@ def _store(account: ILedger.Account, content: margin.Content, epoch: uint256):
     @param epoch The latest epoch.
     """
     if margin._open_positions(account.head) != 0:
-        digest: bytes32 = margin._digest(content, account.position_hash)
-        extcall ledger.set_checkpoint(account.head >> 192, keccak256(abi_encode(epoch, digest)))
+        extcall ledger.set_checkpoint(account.head >> 192, self._checkpoint(account, content, epoch))
+
+
+@pure
+@internal
+def _checkpoint(account: ILedger.Account, content: margin.Content, epoch: uint256) -> bytes32:
+    """
+    @dev The checkpoint of a content; zero, which is none, for an account without positions.
+    @param account The account after the action.
+    @param content Its content.
+    @param epoch The latest epoch.
+    """
+    if margin._open_positions(account.head) == 0:
+        return empty(bytes32)
+    return keccak256(abi_encode(epoch, margin._digest(content, account.position_hash)))
 
 
 @view

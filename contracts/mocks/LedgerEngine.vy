@@ -109,3 +109,37 @@ def set_checkpoint(account: uint256, checkpoint: bytes32):
     extcall self.ledger.enter()
     extcall self.ledger.set_checkpoint(account, checkpoint)
     extcall self.ledger.leave()
+
+
+@external
+def exchange(
+    giver: uint256, taker: uint256, instrument: uint256, lots: uint256, cash: int256, epoch: uint256, fee: uint256
+):
+    """
+    @notice As the ledger's.
+    @param giver As there.
+    @param taker As there.
+    @param instrument As there.
+    @param lots As there.
+    @param cash As there.
+    @param epoch As there.
+    @param fee As there.
+    """
+    extcall self.ledger.enter()
+    given: ILedger.Account = empty(ILedger.Account)
+    taken: ILedger.Account = empty(ILedger.Account)
+    given, taken = extcall self.ledger.exchange(giver, taker, instrument, lots, cash, epoch, fee)
+    extcall self.ledger.leave()
+
+
+@external
+def finish(account: uint256, checkpoint: bytes32, other: uint256, other_checkpoint: bytes32):
+    """
+    @notice As the ledger's.
+    @param account As there.
+    @param checkpoint As there.
+    @param other As there.
+    @param other_checkpoint As there.
+    """
+    extcall self.ledger.enter()
+    extcall self.ledger.finish(account, checkpoint, other, other_checkpoint)

@@ -243,6 +243,29 @@ def test_move_position__both_sides__change(bench: Bench) -> None:
         assert book.positions(account) == {BTC_PERP: lots}
 
 
+def test_exchange__both_pay_the_fee(bench: Bench) -> None:
+    giver, taker = bench.open(), bench.open()
+    receipt = bench.do("exchange", giver, taker, BTC_PERP, 5, -700, 42, 30)
+    assert (bench.cash(giver), bench.cash(taker), bench.cash(1)) == (-730, 670, 60)
+    assert [e.name for e in receipt.events] == ["PositionMoved", "CashMoved", "CashMoved"]
+    assert [e.args["giver"] for e in receipt.events[1:]] == [giver, taker]
+    assert all(e.args["taker"] == 1 and e.args["amount"] == 30 and e.args["reason"] == 1 for e in receipt.events[1:])
+    account, lots, checkpoint = bench.ledger.call.side(taker, BTC_PERP)
+    assert tuple(account) == tuple(bench.account(taker))
+    assert (lots, checkpoint) == (5, bytes(32))
+    assert bench.book.accounts[giver].cash == -730
+    assert len(bench.do("exchange", giver, taker, BTC_PERP, 5, 0, 42, 0).events) == 1
+    assert reason(bench.do, "exchange", giver, taker, BTC_PERP, 5, 0, 42, 2**127) == "ledger: amount out of range"
+
+
+def test_finish__stores_both_checkpoints(bench: Bench) -> None:
+    one, two = bench.open(), bench.open()
+    bench.do("finish", one, b"\x07" * 32, two, b"\x08" * 32)
+    assert [bench.ledger.call.checkpoint(a) for a in (one, two)] == [b"\x07" * 32, b"\x08" * 32]
+    bench.do("finish", one, bytes(32), two, b"\x09" * 32)
+    assert [bench.ledger.call.checkpoint(a) for a in (one, two)] == [b"\x07" * 32, b"\x09" * 32]
+
+
 def test_move_position__bad_lots__reverts(bench: Bench) -> None:
     one, two = bench.open(), bench.open()
     assert reason(bench.do, "move_position", one, two, BTC_PERP, 0, 0, 1) == "ledger: lots out of range"

@@ -29,7 +29,9 @@ def test_only_engines__write(bench: Bench) -> None:
         ("withdraw", (account, stranger.address, 1)),
         ("move_cash", (1, account, 1, 1)),
         ("move_position", (1, account, BTC_PERP, 1, 0, 1)),
+        ("exchange", (1, account, BTC_PERP, 1, 0, 1, 1)),
         ("set_checkpoint", (account, b"\x01" * 32)),
+        ("finish", (account, b"\x01" * 32, account, bytes(32))),
     ]
     for name, args in calls:
         assert reason(getattr(bench.ledger.send, name), *args, sender=stranger) == "ledger: only engines"
@@ -45,7 +47,9 @@ def test_an_engine_that_did_not_enter__cannot_write() -> None:
         ("withdraw", (account, engine.address, 1)),
         ("move_cash", (1, account, 1, 1)),
         ("move_position", (1, account, BTC_PERP, 1, 0, 1)),
+        ("exchange", (1, account, BTC_PERP, 1, 0, 1, 1)),
         ("set_checkpoint", (account, b"\x01" * 32)),
+        ("finish", (account, b"\x01" * 32, account, bytes(32))),
     ]
     for name, args in calls:
         assert reason(getattr(ledger.send, name), *args, sender=engine) == "ledger: not entered"

@@ -1,0 +1,157 @@
+# pragma version 0.4.3
+"""
+@title Accounts
+@license GNU Affero General Public License v3.0 only
+@notice The ledger's accounts and positions: their storage, and the only functions that change it. Each keeps the sums.
+"""
+
+from interfaces import ILedger
+from lib import account_words
+from lib import constants
+
+
+_CLOSED: constant(uint256) = 2**255
+
+
+# The id that the next account gets. Ids from FIRST_ACCOUNT up to here exist, and so do the four reserved ones.
+next_account: public(uint256)
+
+# Words of lib/account_words.vy, by account.
+_title: HashMap[uint256, uint256]
+_holdings: HashMap[uint256, uint256]
+
+# Words of lib/account_words.vy, by account and instrument without its kind.
+# Invariant `positions_net_to_zero`: sum over accounts of q = 0 for each instrument.
+# Invariant `counts_are_true`: an account's counts are those of its nonzero positions by underlying, its sum |q| is theirs.
+_lots: HashMap[uint256, uint256]
+
+# Running hash h' = keccak256(abi.encode(h, account, instrument, dq)) of all changes of an account's positions.
+_position_hash: HashMap[uint256, bytes32]
+
+# By underlying: open interest, the sum of the owners' long positions (lots, bits 254..0); only to be settled (bit 255, for good).
+_markets: HashMap[uint256, uint256]
+
+
+@deploy
+def __init__():
+    """
+    @notice No account exists but the four reserved ones.
+    """
+    self.next_account = constants.FIRST_ACCOUNT
+
+
+@internal
+def _open(owner: address) -> uint256:
+    """
+    @dev A new account.
+    @param owner Its owner.
+    @return uint256 Its id.
+    """
+    assert owner != empty(address), "ledger: no owner"
+    account: uint256 = self.next_account
+    self.next_account = account + 1
+    self._title[account] = account_words._opened(owner)
+    log ILedger.AccountOpened(account=account, owner=owner)
+    return account
+
+
+@internal
+def _transfer(account: uint256, owner: address):
+    """
+    @dev Change an account's owner and version.
+    @param account The account.
+    @param owner The new owner.
+    """
+    title: uint256 = self._title[account]
+    previous: address = account_words._owner(title)
+    title = account_words._transferred(title, owner)
+    self._title[account] = title
+    log ILedger.AccountTransferred(
+        account=account, previous=previous, owner=owner, version=account_words._version(title)
+    )
+
+
+@internal
+def _add_cash(account: uint256, change: int256):
+    """
+    @dev Change an account's cash.
+    @param account The account.
+    @param change Signed micro-USD.
+    """
+    self._holdings[account] = account_words._with_cash(self._holdings[account], change)
+
+
+@internal
+def _move(
+    giver: uint256, taker: uint256, instrument: uint256, lots: uint256, cash: int256, epoch: uint256, fee: uint256
+) -> (ILedger.Account, ILedger.Account):
+    """
+    @dev Both sides change by the same lots and cash, and insurance gets what both pay, so the sums stay.
+    @param giver Account whose position falls.
+    @param taker Account whose position rises.
+    @param instrument Instrument id.
+    @param lots Lots.
+    @param cash Micro-USD from taker to giver.
+    @param epoch The epoch.
+    @param fee Micro-USD from each to insurance.
+    @return Account, Account Both after it.
+    """
+    assert giver != taker, "ledger: one account on both sides"
+    assert lots != 0 and lots < constants.SUM_LIMIT, "ledger: lots out of range"
+    market: uint256 = self._markets[instrument >> 88]
+    if giver != constants.CLEARING and taker != constants.CLEARING:
+        assert market & _CLOSED == 0, "ledger: underlying is closed"
+    change: int256 = convert(lots, int256)
+    charge: int256 = account_words._signed(fee)
+    given: ILedger.Account = empty(ILedger.Account)
+    taken: ILedger.Account = empty(ILedger.Account)
+    fewer: int256 = 0  # long lots
+    more: int256 = 0
+    given, fewer = self._change(giver, instrument, -change, cash - charge, epoch)
+    taken, more = self._change(taker, instrument, change, -cash - charge, epoch)
+    if fewer != -more:
+        self._markets[instrument >> 88] = account_words._summed(market, fewer + more)
+    log ILedger.PositionMoved(
+        giver=giver, taker=taker, instrument=instrument, lots=lots, cash=cash, epoch=epoch
+    )
+    if fee != 0:
+        self._add_cash(constants.INSURANCE, 2 * charge)
+        log ILedger.CashMoved(giver=giver, taker=constants.INSURANCE, amount=fee, reason=constants.TRADE_FEE)
+        log ILedger.CashMoved(giver=taker, taker=constants.INSURANCE, amount=fee, reason=constants.TRADE_FEE)
+    return (given, taken)
+
+
+@internal
+def _change(
+    account: uint256, instrument: uint256, change: int256, cash: int256, epoch: uint256
+) -> (ILedger.Account, int256):
+    """
+    @dev Change a position and cash of one account, with its counts, its sum |q|, its position hash and its last trade.
+    @param account The account.
+    @param instrument Instrument id.
+    @param change Signed lots, not zero.
+    @param cash Signed micro-USD.
+    @param epoch The epoch of the trade.
+    @return Account, int256 The account after it, and by how many lots more it is long.
+    """
+    key: uint256 = account_words._lots_key(account, instrument)
+    word: uint256 = self._lots[key]
+    before: int256 = account_words._lots(word, instrument)
+    after: int256 = before + change
+    holdings: uint256 = account_words._with_cash(self._holdings[account], cash)
+    if account == constants.CLEARING:
+        # The clearing account has cash and lots, of however many instruments, and no margin that anybody could check.
+        assert abs(after) < 2**50, "ledger: too many lots"
+        self._holdings[account] = holdings
+        self._lots[key] = account_words._with_lots(word, instrument, after)
+        return account_words._account(account, 0, holdings, empty(bytes32)), 0
+    holdings = account_words._with_position(holdings, instrument >> 88, before, after)
+    self._holdings[account] = holdings
+    self._lots[key] = account_words._with_lots(word, instrument, after)
+    title: uint256 = self._title[account]
+    if title & constants.MASK_64 != epoch:
+        title = account_words._traded(title, epoch)
+        self._title[account] = title
+    position_hash: bytes32 = keccak256(abi_encode(self._position_hash[account], account, instrument, change))
+    self._position_hash[account] = position_hash
+    return account_words._account(account, title, holdings, position_hash), max(after, 0) - max(before, 0)
