@@ -16,11 +16,10 @@ from web3 import Web3
 from web3.providers.eth_tester import EthereumTesterProvider
 
 from offchain.chain.artifacts import ROOT
-from offchain.chain.backends import DEV_ACCOUNTS, dev_account
+from offchain.chain.backends import DEV_ACCOUNTS, TX_GAS, dev_account
 from offchain.chain.web3_chain import Web3Chain
 from offchain.config import BallastError
 
-GAS_LIMIT = 16_000_000  # below the 2^24 gas that EIP-7825 allows a transaction
 _SYSTEMS = {"Linux": "linux", "Darwin": "darwin", "Windows": "win32"}
 _MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -84,7 +83,7 @@ def start_anvil(timestamp: int | None = None, chain_id: int = 31337, port: int |
             chain = Web3Chain(
                 Web3(Web3.HTTPProvider(url, request_kwargs={"timeout": 60})),
                 [dev_account(i) for i in range(DEV_ACCOUNTS)],
-                gas_limit=GAS_LIMIT,
+                gas_limit=TX_GAS,
                 name="anvil",
                 url=url,
             )
@@ -110,7 +109,7 @@ def start_py_evm() -> Web3Chain:
     chain = Web3Chain(
         Web3(EthereumTesterProvider(EthereumTester(backend))),
         [dev_account(i) for i in range(DEV_ACCOUNTS)],
-        gas_limit=GAS_LIMIT,
+        gas_limit=TX_GAS,
         name="py-evm in process",
     )
     for account in chain.accounts:

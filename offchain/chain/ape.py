@@ -8,8 +8,7 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from offchain.chain.anvil import GAS_LIMIT
-from offchain.chain.backends import DEV_ACCOUNTS, Signer, dev_account
+from offchain.chain.backends import DEV_ACCOUNTS, TX_GAS, Signer, dev_account
 from offchain.chain.web3_chain import Web3Chain
 from offchain.config import BallastError
 
@@ -24,7 +23,7 @@ def chain_of(provider: Any) -> Web3Chain:
     chain = Web3Chain(
         provider.web3,
         [dev_account(i) for i in range(DEV_ACCOUNTS)] if local else [],
-        gas_limit=GAS_LIMIT if local else None,
+        gas_limit=TX_GAS if local else None,
         name=f"{provider.network.ecosystem.name}:{provider.network.name}:{provider.name}",
     )
     for account in chain.accounts:

@@ -7,8 +7,8 @@ bytecode in process.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 from eth_account import Account
@@ -22,14 +22,17 @@ from offchain.config import BallastError
 ZERO = "0x" + "00" * 20
 DEV_ACCOUNTS = 10
 ETHER = 10**18
+TX_GAS = 16_000_000
+"""Gas of a local chain's transactions: below the 2^24 that EIP-7825 allows."""
 
 
 class Reverted(BallastError):
-    """A call or transaction reverted; `reason` is its string."""
+    """A call or transaction reverted; `reason` is its string, `gas_used` what a mined transaction burned (else 0)."""
 
-    def __init__(self, reason: str, where: str = ""):
+    def __init__(self, reason: str, where: str = "", gas_used: int = 0):
         super().__init__(f"{where + ': ' if where else ''}reverted: {reason or 'without a reason'}")
         self.reason = reason
+        self.gas_used = gas_used
 
 
 class Signer(Protocol):
@@ -53,16 +56,42 @@ class Event:
     tx_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class RawLog:
+    """A log as the chain has it."""
+
+    address: str
+    topics: list[bytes]
+    data: bytes
+    block_number: int
+    log_index: int
+    tx_hash: str
+
+
 @dataclass(frozen=True)
 class Receipt:
-    """A mined transaction."""
+    """A mined transaction.
+
+    Attributes
+    ----------
+    gas_used : what it pays for. logs : as the chain has them; `events` decodes those of known contracts.
+    created : address of the contract that it deployed, or empty.
+    gas_before_floor : gas without the calldata floor of EIP-7623; 0 where the engine does not say.
+    """
 
     tx_hash: str
     gas_used: int
     block_number: int
     timestamp: int
-    events: tuple[Event, ...]
+    logs: tuple[RawLog, ...]
+    chain: Chain = field(repr=False, compare=False)
     created: str = ""
+    gas_before_floor: int = 0
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """Events of contracts that the chain object knows, decoded when first asked for."""
+        return tuple(self.chain.decode(self.logs))
 
     def event(self, name: str) -> Event:
         """The only event of that name; an error if there is none, or more than one."""
@@ -70,16 +99,6 @@ class Receipt:
         if len(hits) != 1:
             raise LookupError(f"{len(hits)} events {name!r} in {self.tx_hash}: {[e.name for e in self.events]}")
         return hits[0]
-
-
-@dataclass(frozen=True)
-class RawLog:
-    address: str
-    topics: list[bytes]
-    data: bytes
-    block_number: int
-    log_index: int
-    tx_hash: str
 
 
 @cache
@@ -191,6 +210,10 @@ class Chain:
         raise NotImplementedError
 
     def block_hash(self, number: int) -> bytes:
+        raise NotImplementedError
+
+    def code(self, address: str) -> bytes:
+        """The code of an account; empty where there is none."""
         raise NotImplementedError
 
     def set_next_timestamp(self, timestamp: int) -> None:

@@ -97,14 +97,14 @@ class Web3Chain(Chain):
         mined: Any = self._wait(tx_hash)
         if mined["status"] != 1:
             request["from"] = address
-            raise Reverted(self._replay(request, mined["blockNumber"]), label)
-        raw_logs = [_raw_log(entry) for entry in mined["logs"]]
+            raise Reverted(self._replay(request, mined["blockNumber"]), label, mined["gasUsed"])
         return Receipt(
             "0x" + bytes(tx_hash).hex(),
             mined["gasUsed"],
             mined["blockNumber"],
             self._block_time(mined["blockNumber"]),
-            tuple(self.decode(raw_logs)),
+            tuple(_raw_log(entry) for entry in mined["logs"]),
+            self,
             mined["contractAddress"] or "",
         )
 
@@ -154,6 +154,9 @@ class Web3Chain(Chain):
 
     def block_hash(self, number: int) -> bytes:
         return bytes(self.w3.eth.get_block(number)["hash"])
+
+    def code(self, address: str) -> bytes:
+        return bytes(self.w3.eth.get_code(to_checksum_address(address)))
 
     @property
     def starts_anywhere(self) -> bool:
