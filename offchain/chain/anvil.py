@@ -42,12 +42,15 @@ def _free_port() -> int:
 
 
 @contextmanager
-def start_anvil(timestamp: int | None = None, chain_id: int = 31337, port: int | None = None) -> Iterator[Web3Chain]:
-    """Run anvil (prague rules) on loopback for the length of a `with`; its log is shown if it does not start.
+def start_anvil(
+    timestamp: int | None = None, chain_id: int = 31337, port: int | None = None, hardfork: str = "prague"
+) -> Iterator[Web3Chain]:
+    """Run anvil on loopback for the length of a `with`; its log is shown if it does not start.
 
     Parameters
     ----------
     timestamp : time of the first block, seconds; each block is a second after the last unless set.
+    hardfork : whose rules hold. "cancun" has no calldata floor, and no BLS12-381 precompiles.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def start_anvil(timestamp: int | None = None, chain_id: int = 31337, port: int |
         raise BallastError("anvil is not installed: run `make setup` with Node 18 or newer")
     port = port or _free_port()
     options = {
-        "--hardfork": "prague", "--host": "127.0.0.1", "--port": port, "--chain-id": chain_id, "--accounts": 1,
+        "--hardfork": hardfork, "--host": "127.0.0.1", "--port": port, "--chain-id": chain_id, "--accounts": 1,
         "--gas-limit": 60_000_000, "--code-size-limit": 24_576,
     }  # fmt: skip
     command = [str(binary), *(str(word) for option in options.items() for word in option)]

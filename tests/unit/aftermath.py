@@ -29,8 +29,10 @@ class Aftermath:
     feeds : by underlying. settlements : words that the next epoch states.
     """
 
+    desk_type: type[Desk] = Desk
+
     def __init__(self, dollars: int = 10_000, instruments: Sequence[int] = INSTRUMENTS, **opening: Any) -> None:
-        self.desk = Desk.open(instruments=sorted(instruments), **opening)
+        self.desk = self.desk_type.open(instruments=sorted(instruments), **opening)
         self.settlements: list[int] = []
         desk, owner = self.desk, self.desk.keys[0]
         self.feeds: dict[int, Contract] = {}

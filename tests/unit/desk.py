@@ -276,11 +276,17 @@ class Desk:
             bundle_hash=bytes(32),
             marks=tuple(self.marks[u].pack() for u in sorted(self.marks)),
         )
-        receipt = self.system.oracle.send.post(replace(header, **changes).as_tuple(), 7, b"", sender=self.keys[0])
+        header = replace(header, **changes)
+        mask, signature = self.attest(header)
+        receipt = self.system.oracle.send.post(header.as_tuple(), mask, signature, sender=self.keys[0])
         self.posted = dict(self.leaves)
         self.epoch = time // 3600
         self._instruments, self._accounts, self._holders = instruments, accounts, holders
         return receipt
+
+    def attest(self, header: Header) -> tuple[int, bytes]:
+        """Mask and signature of a header: the committee of the in-process chain believes everything."""
+        return 7, b""
 
     # witnesses
     def leg(self, identifier: int) -> tuple[int, list[int]]:
