@@ -1,96 +1,43 @@
-"""The report's figures: each takes a run and gives an SVG text. Colours differ to any eye, and in grey."""
+"""The report's figures: each takes a run and gives an SVG text."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib
 import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import BoundaryNorm, ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from offchain.drawing import (
+    INK,
+    MUTED,
+    PPM,
+    SERIES,
+    STATE_COLOURS,
+    STATE_LABELS,
+    STATES,
+    USD,
+    compact,
+    date_axis,
+    edges,
+    figure,
+    grouped,
+    svg,
+)
 
 if TYPE_CHECKING:
     from offchain.audit.report import RunRecord
 
-INK, MUTED, RULE = "#1b2430", "#5a6675", "#e3e7ec"
-SERIES = ("#0072B2", "#D98200", "#009E73", "#8C4B87")
-"""Underlyings in order: blue, orange, green, purple (after Okabe and Ito, "Color Universal Design", 2008)."""
-STATES = ("", "HEALTHY", "MARGIN_CALL", "LIQUIDATABLE", "BANKRUPT")
-STATE_COLOURS = ("#f4f6f8", "#bcd9ec", "#f0b83a", "#c8470a", "#2d0f3f")
-STATE_LABELS = ("no positions", "healthy", "margin call", "liquidatable", "bankrupt")
 EQUITY, INITIAL, MAINTENANCE = "#1b2430", "#0072B2", "#c8470a"
-
-USD, PPM = 1e-6, 1e-4  # micro-USD to USD; 1e-6 to percent
-
-_STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans", "font.size": 9, "text.color": INK, "axes.labelcolor": INK, "axes.linewidth": 0.7,
-    "axes.edgecolor": "#9aa4b0", "axes.titlesize": 9.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.titlecolor": INK, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": RULE,
-    "grid.linewidth": 0.7, "axes.axisbelow": True, "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelsize": 8,
-    "ytick.labelsize": 8, "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.6, "svg.fonttype": "path",
-    "svg.hashsalt": "ballast", "figure.facecolor": "white",
-}  # fmt: skip
-_WIDTH = 10.8
-
-
-def _figure(height: float) -> Figure:
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasSVG(figure)
-    return figure
-
-
-def _svg(figure: Figure) -> str:
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
 
 
 def _times(run: RunRecord) -> np.ndarray:
     return np.array([np.datetime64(e.timestamp, "s") for e in run.epochs])
-
-
-def _edges(times: np.ndarray) -> np.ndarray:
-    """Start of every epoch, and an end of the last: as long as the one before, an hour where there is none."""
-    return np.append(times, times[-1] + (times[-1] - times[-2] if len(times) > 1 else np.timedelta64(3600, "s")))
-
-
-def _moment(value: float, _: object = None) -> str:
-    """The day at midnight, else the hour."""
-    when = mdates.num2date(value)
-    return f"{when:%H:%M}" if when.hour or when.minute else f"{when:%b} {when.day}"
-
-
-def _time_axis(axes: Axes, times: np.ndarray) -> None:
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(FuncFormatter(_moment))
-    axes.set_xlim(times[0], times[-1] if times[-1] > times[0] else _edges(times)[-1])
-
-
-def _compact(value: float, _: object = None) -> str:
-    """12,345,678 as 12.3M: ticks, not sums."""
-    for scale, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= scale:
-            return f"{value / scale:.6g}{suffix}"
-    return f"{value:.4g}"
-
-
-def _grouped(value: float, _: object = None) -> str:
-    return f"{value:,.0f}"
-
-
-def utc(timestamp: int, pattern: str = "%Y-%m-%d %H:%M") -> str:
-    """A time in seconds as UTC text."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime(pattern)
 
 
 def colours(run: RunRecord) -> dict[str, str]:
@@ -101,8 +48,8 @@ def colours(run: RunRecord) -> dict[str, str]:
 def prices(run: RunRecord) -> str:
     """Index with the band of prices that the scan range spans; below, the moves that came against the scan range."""
     times, names, tone = _times(run), run.underlyings, colours(run)
-    figure = _figure(4.6)
-    grid = figure.subplots(2, len(names), sharex=True, squeeze=False, gridspec_kw={"height_ratios": [2.1, 1]})
+    drawn = figure(4.6)
+    grid = drawn.subplots(2, len(names), sharex=True, squeeze=False, gridspec_kw={"height_ratios": [2.1, 1]})
     for column, name in enumerate(names):
         index = np.array([e.index[name] for e in run.epochs]) * USD
         scan = np.array([e.scan_range[name] for e in run.epochs]) * PPM
@@ -112,7 +59,7 @@ def prices(run: RunRecord) -> str:
         top.plot(times, index, color=tone[name])
         top.set_title(f"{name} index and scan range")
         top.set_ylabel("USD per unit")
-        top.yaxis.set_major_formatter(FuncFormatter(_grouped))
+        top.yaxis.set_major_formatter(FuncFormatter(grouped))
         top.legend(
             [top.lines[0], Patch(color=tone[name], alpha=0.16)], ["index price", "index × (1 ± R)"], loc="upper right"
         )
@@ -125,8 +72,8 @@ def prices(run: RunRecord) -> str:
         bottom.set_ylabel("% of index")
         bottom.set_ylim(0, max(float(scan.max()), float(move.max(initial=0.0))) * 1.45)
         bottom.legend(loc="upper right", ncols=2)
-        _time_axis(bottom, times)
-    return _svg(figure)
+        date_axis(bottom, times)
+    return svg(drawn)
 
 
 def equity(run: RunRecord) -> str:
@@ -135,8 +82,8 @@ def equity(run: RunRecord) -> str:
     count = len(run.watched)
     columns = min(3, max(count, 1))
     rows = -(-count // columns)
-    figure = _figure(2.35 * rows + 0.3)
-    grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
+    drawn = figure(2.35 * rows + 0.3)
+    grid = drawn.subplots(rows, columns, sharex=True, squeeze=False)
     for axes in grid.flat[count:]:
         axes.set_visible(False)
     for axes, (account, label) in zip(grid.flat, run.watched.items(), strict=False):
@@ -157,13 +104,13 @@ def equity(run: RunRecord) -> str:
         if np.nanmin(np.append(pv, 0.0)) < 0:
             axes.axhline(0, color=MUTED, lw=0.7)
         axes.set_title(f"account {account}" + (f", {label}" if label else ""))
-        axes.yaxis.set_major_formatter(FuncFormatter(_compact))
+        axes.yaxis.set_major_formatter(FuncFormatter(compact))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        _time_axis(axes, times)
+        date_axis(axes, times)
     for row in grid:
         row[0].set_ylabel("USD")
     lines = matplotlib.lines
-    figure.legend(
+    drawn.legend(
         handles=[
             lines.Line2D([], [], color=EQUITY, lw=1.7, label="equity (PV)"),
             lines.Line2D([], [], color=INITIAL, lw=1.1, ls=(0, (4, 2)), label="initial margin"),
@@ -173,7 +120,7 @@ def equity(run: RunRecord) -> str:
         loc="outside upper left",
         ncols=4,
     )
-    return _svg(figure)
+    return svg(drawn)
 
 
 def states(run: RunRecord) -> str:
@@ -182,10 +129,10 @@ def states(run: RunRecord) -> str:
     matrix = np.array([[STATES.index(s) for s in e.states] for e in run.epochs], dtype=np.uint8).T
     trouble = (matrix >= 2).sum(axis=1)
     order = np.lexsort((np.array(run.accounts), -trouble, -matrix.max(axis=1, initial=0)))
-    figure = _figure(5.6)
-    top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2.4, 1]})
-    edges = _edges(times)
-    ends = mdates.date2num(edges[[0, -1]])
+    drawn = figure(5.6)
+    top, bottom = drawn.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2.4, 1]})
+    bounds = edges(times)
+    ends = mdates.date2num(bounds[[0, -1]])
     top.imshow(
         matrix[order], aspect="auto", interpolation="nearest", extent=(ends[0], ends[1], len(matrix), 0),
         cmap=ListedColormap(STATE_COLOURS), norm=BoundaryNorm(np.arange(6) - 0.5, 5),
@@ -195,23 +142,23 @@ def states(run: RunRecord) -> str:
     top.set_title("state of every account when the epoch was posted")
     top.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     shares = np.array([(matrix == k).sum(axis=0) for k in (4, 3, 2, 1, 0)])
-    bottom.stackplot(edges, np.hstack((shares, shares[:, -1:])), colors=STATE_COLOURS[::-1], lw=0, step="post")
+    bottom.stackplot(bounds, np.hstack((shares, shares[:, -1:])), colors=STATE_COLOURS[::-1], lw=0, step="post")
     bottom.set_ylabel("accounts")
     bottom.set_title("accounts in each state")
     bottom.set_ylim(0, max(len(run.accounts), 1))
     bottom.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _time_axis(bottom, edges)
+    date_axis(bottom, bounds)
     present = [k for k in range(5) if (matrix == k).any()]
-    figure.legend(
+    drawn.legend(
         handles=[Patch(fc=STATE_COLOURS[k], ec="#9aa4b0", lw=0.4, label=STATE_LABELS[k]) for k in present],
         loc="outside upper left",
         ncols=5,
     )
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _stacked(axes: Axes, times: np.ndarray, parts: Mapping[str, Sequence[float]], tone: Mapping[str, str]) -> None:
-    width = np.diff(_edges(times)).min()
+    width = np.diff(edges(times)).min()
     floor = np.zeros(len(times))
     for name, part in parts.items():
         axes.bar(times, part, width=width * 0.85, bottom=floor, align="edge", color=tone[name], lw=0, label=name)
@@ -230,30 +177,30 @@ def liquidations(run: RunRecord) -> str:
             taken[leg.underlying][at] += leg.notional * USD
         penalty[at] += lq.penalty * USD
         reward[at] += lq.reward * USD
-    figure = _figure(2.9)
-    left, right = figure.subplots(1, 2)
+    drawn = figure(2.9)
+    left, right = drawn.subplots(1, 2)
     _stacked(left, times, {k: list(v) for k, v in taken.items()}, tone)
     left.set_title("notional of legs taken, by epoch")
     left.set_ylabel("USD")
-    left.yaxis.set_major_formatter(FuncFormatter(_compact))
+    left.yaxis.set_major_formatter(FuncFormatter(compact))
     left.legend(loc="upper left", ncols=2)
     right.step(times, np.cumsum(penalty), where="post", color=MAINTENANCE, label="penalties paid by accounts")
     right.step(times, np.cumsum(reward), where="post", color=SERIES[0], ls=(0, (4, 2)), label="of it, to liquidators")
     right.set_title("penalties, running sum")
     right.set_ylabel("USD")
-    right.yaxis.set_major_formatter(FuncFormatter(_compact))
+    right.yaxis.set_major_formatter(FuncFormatter(compact))
     right.legend(loc="upper left")
     for axes in (left, right):
         axes.set_ylim(0, max(axes.get_ylim()[1], 1.0) * 1.12)
-        _time_axis(axes, times)
-    return _svg(figure)
+        date_axis(axes, times)
+    return svg(drawn)
 
 
 def insurance(run: RunRecord) -> str:
     """Cash of the insurance account, and the sum of what bankrupt accounts owe."""
     times = _times(run)
-    figure = _figure(2.7)
-    left, right = figure.subplots(1, 2)
+    drawn = figure(2.7)
+    left, right = drawn.subplots(1, 2)
     fund = np.array([e.insurance_cash for e in run.epochs]) * USD
     owed = np.array([e.shortfall for e in run.epochs]) * USD
     left.step(times, fund, where="post", color=SERIES[2])
@@ -266,11 +213,6 @@ def insurance(run: RunRecord) -> str:
     right.set_ylim(0, max(float(owed.max()) * 1.15, 1.0))
     for axes in (left, right):
         axes.set_ylabel("USD")
-        axes.yaxis.set_major_formatter(FuncFormatter(_compact))
-        _time_axis(axes, times)
-    return _svg(figure)
-
-
-def style() -> Any:
-    """Context in which the figures are drawn."""
-    return matplotlib.rc_context(_STYLE)
+        axes.yaxis.set_major_formatter(FuncFormatter(compact))
+        date_axis(axes, times)
+    return svg(drawn)

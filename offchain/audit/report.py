@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from offchain.audit import figures
 from offchain.audit.result import Verification
+from offchain.drawing import STATES, data_uri, pages, style
 
 TOP_LIQUIDATIONS = 25
 TOP_MISMATCHES = 50
@@ -161,24 +159,16 @@ _FIGURES = (
 )
 
 
-def _usd(amount: int) -> str:
-    """Micro-USD as USD with two places, rounded half to even; -0.00 does not occur."""
-    cents = round(amount / 10_000)
-    sign, cents = ("-" if cents < 0 else ""), abs(cents)
-    return f"{sign}{cents // 100:,}.{cents % 100:02d}"
-
-
 def draw(run: RunRecord) -> list[Figure]:
     """All figures of a run that has epochs; none of one that has not."""
     if not run.epochs:
         return []
     out = []
-    with figures.style():
+    with style():
         for heading, caption, plot in _FIGURES:
             if plot is figures.equity and not run.watched:
                 continue
-            uri = "data:image/svg+xml;base64," + base64.b64encode(plot(run).encode()).decode()
-            out.append(Figure(heading, caption, f"{heading}: {caption}", uri))
+            out.append(Figure(heading, caption, f"{heading}: {caption}", data_uri(plot(run))))
     return out
 
 
@@ -193,24 +183,19 @@ def render(run: RunRecord) -> str:
     for row in run.epochs:
         if len(row.states) != len(run.accounts):
             raise ValueError(f"epoch {row.epoch} has {len(row.states)} states for {len(run.accounts)} accounts")
-        unknown = set(row.states) - set(figures.STATES)
+        unknown = set(row.states) - set(STATES)
         if unknown:
             raise ValueError(f"epoch {row.epoch} has unknown states: {sorted(unknown)}")
-    environment = Environment(
-        loader=PackageLoader("offchain.audit", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["usd"] = _usd
-    environment.filters["utc"] = figures.utc
-    return environment.get_template("report.html.j2").render(
-        run=run,
-        verification=run.verification,
-        figures=draw(run),
-        mismatches=run.verification.mismatches[:TOP_MISMATCHES],
-        top=sorted(run.liquidations, key=lambda lq: (-lq.notional, lq.timestamp))[:TOP_LIQUIDATIONS],
+    return (
+        pages("offchain.audit")
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            verification=run.verification,
+            figures=draw(run),
+            mismatches=run.verification.mismatches[:TOP_MISMATCHES],
+            top=sorted(run.liquidations, key=lambda lq: (-lq.notional, lq.timestamp))[:TOP_LIQUIDATIONS],
+        )
     )
 
 
