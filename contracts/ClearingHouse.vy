@@ -52,6 +52,9 @@ _ONE_E6: constant(uint256) = 1_000_000
 
 registry: public(immutable(IRegistry))
 
+# @dev Oldest age of an epoch under which risk is opened, seconds: half of what counts as fresh, but at least a slot.
+young_age: public(immutable(uint256))
+
 
 @deploy
 def __init__(ledger: address, oracle: address, registry_: address):
@@ -65,6 +68,7 @@ def __init__(ledger: address, oracle: address, registry_: address):
     engine.__init__(ledger, oracle)
     eip712_domain_separator.__init__("Ballast", "1")
     registry = IRegistry(registry_)
+    young_age = max(staticcall engine.oracle.max_age() // 2, staticcall engine.oracle.slot_seconds())
 
 
 # Anyone
@@ -98,8 +102,8 @@ def trade(
     """
     @notice Fill two signed orders against each other at the maker's price. Anyone may bring them.
     @dev Both accounts are judged before, and after the fee. A trade must shrink both positions without turning them if the
-         instrument is not open, is delisted or has expired by the clock, its underlying or the oracle is not live, or opening
-         risk is paused.
+         instrument is not open, is delisted or has expired by the clock, its underlying or the oracle is not live, the epoch
+         is older than `young_age`, the underlying's feed could not be used when it was posted, or opening risk is paused.
     @param maker The order whose price is taken.
     @param maker_signature Its signature by the account's owner.
     @param taker The order on the other side.
@@ -205,15 +209,17 @@ def trade(
 
 
 @external
-def withdraw(account: uint256, amount: uint256, to: address, witness: IMargin.Witness):
+def withdraw(account: uint256, amount: uint256, to: address, witness: IMargin.Witness) -> uint256:
     """
-    @notice Pay cash out in settlement tokens. The account must end HEALTHY.
+    @notice Pay cash out in settlement tokens. The account must end HEALTHY. While there is debt that nobody can pay, each
+            withdrawal bears its part (Ledger.vy).
     @dev With positions it needs a fresh epoch after the account's last trade, in which all its underlyings are live. Without
          positions cash is all there is, and it may always leave.
     @param account The caller's account.
-    @param amount Micro-USD, not zero.
+    @param amount Micro-USD by which its cash falls, not zero.
     @param to Who gets the tokens.
     @param witness Witness of the account; empty without positions.
+    @return uint256 Micro-USD paid.
     """
     engine._enter()
     state: ILedger.Account = engine._account(account)
@@ -232,8 +238,9 @@ def withdraw(account: uint256, amount: uint256, to: address, witness: IMargin.Wi
         after: IMargin.Margin = margin._evaluate(content, cash, latest.margin)
         assert after.im_excess >= 0, "house: below initial margin"
         assert after.pv >= margin._collateral(content), "house: quote equity below zero"
-    extcall engine.ledger.withdraw(account, to, amount)
+    paid: uint256 = extcall engine.ledger.withdraw(account, to, amount)
     engine._leave()
+    return paid
 
 
 # Views
@@ -295,11 +302,13 @@ def _terms(
     word: uint256 = staticcall engine.oracle.mark(instrument._underlying(id))
     if not shrinks:
         assert latest.fresh, "house: oracle is not fresh"
+        assert block.timestamp <= latest.timestamp + young_age, "house: epoch too old for new risk"
         assert instrument._status(leg.meta) == constants.OPEN, "house: close-only"
         assert (word >> 72) & constants.MASK_8 == constants.LIVE, "house: close-only"
         expiry: uint256 = instrument._expiry(id)
         assert expiry == 0 or block.timestamp < expiry, "house: close-only"
         assert not staticcall registry.delisted(id), "house: close-only"
+        assert (word >> 64) & constants.MASK_8 <= constants.FEED_AGREES, "house: feed does not agree"
         assert not staticcall registry.paused(constants.PAUSE_RISK), "house: opening risk is paused"
 
     listed: uint256 = staticcall registry.underlying(instrument._underlying(id))

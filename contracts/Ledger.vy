@@ -111,23 +111,45 @@ def deposit(account: uint256, payer: address, amount: uint256):
 
 
 @external
-def withdraw(account: uint256, to: address, amount: uint256):
+def withdraw(account: uint256, to: address, amount: uint256) -> uint256:
     """
     @notice Pay settlement tokens out of an account's cash, which may go below zero if the engine finds the account good.
-    @dev The token is called last.
+            While nobody can pay all debts, each withdrawal bears its part:
+
+                S = max(debts of accounts that hold nothing - cash of shortfall - cash of insurance, 0)     T = tokens held
+                paid = floor(amount * T / (T + S)), the rest of amount goes to shortfall
+
+    @dev `T + S` is what all others could claim: the sum of all cash is T, and S is what the debtors, shortfall and insurance
+         lack of nothing. A withdrawal leaves the ratio `T / (T + S)` as it is: T falls by `amount * T / (T + S)`, S by
+         `amount * S / (T + S)`; what the floor holds back raises it for those who stay. Absorbing a debt and repaying
+         shortfall out of insurance change neither T nor S. So the order of all of them does not matter. The token is called
+         last.
     @param account The account.
     @param to Who gets the tokens.
-    @param amount Micro-USD, not zero.
+    @param amount Micro-USD by which its cash falls, not zero.
+    @return uint256 Micro-USD paid.
     """
     lock._only_in_action()
     assert amount != 0, "ledger: zero amount"
     assert to != empty(address) and to != self, "ledger: bad recipient"
     held: uint256 = self.tokens_held
-    assert amount <= held, "ledger: not enough tokens held"
-    self.tokens_held = held - amount
-    accounts._add_cash(account, -account_words._signed(amount))
-    log ILedger.Withdrawal(account=account, to=to, amount=amount)
-    assert extcall _TOKEN.transfer(to, amount, default_return_value=True), "ledger: token transfer failed"
+    short: uint256 = accounts._short()
+    paid: uint256 = amount
+    if short != 0:
+        assert amount < 2**127, "ledger: amount out of range"
+        paid = amount * held // (held + short)
+        assert paid != 0, "ledger: zero amount"
+        accounts._add_cash(account, -account_words._signed(amount - paid))
+        accounts._add_cash(constants.SHORTFALL, account_words._signed(amount - paid))
+        log ILedger.CashMoved(
+            giver=account, taker=constants.SHORTFALL, amount=amount - paid, reason=constants.SHORTFALL_SHARED
+        )
+    assert paid <= held, "ledger: not enough tokens held"
+    self.tokens_held = held - paid
+    accounts._add_cash(account, -account_words._signed(paid))
+    log ILedger.Withdrawal(account=account, to=to, amount=paid)
+    assert extcall _TOKEN.transfer(to, paid, default_return_value=True), "ledger: token transfer failed"
+    return paid
 
 
 @external
@@ -343,6 +365,15 @@ def open_interest(underlying: uint256) -> uint256:
     @param underlying The underlying.
     """
     return accounts._markets[underlying] & ~accounts._CLOSED
+
+
+@view
+@external
+def short() -> uint256:
+    """
+    @notice What nobody can pay, and each withdrawal bears its part of: `S` of `withdraw`, micro-USD.
+    """
+    return accounts._short()
 
 
 @view

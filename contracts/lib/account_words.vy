@@ -99,6 +99,28 @@ def _signed(amount: uint256) -> int256:
 
 @pure
 @internal
+def _cash(holdings: uint256) -> int256:
+    """
+    @dev Signed micro-USD of cash.
+    @param holdings The word.
+    """
+    return convert(convert(holdings, bytes32), int256) >> 128
+
+
+@pure
+@internal
+def _debt(holdings: uint256) -> uint256:
+    """
+    @dev What an account owes that holds no position, micro-USD.
+    @param holdings The word.
+    """
+    if (holdings >> 32) & _COUNTS != 0:
+        return 0
+    return convert(max(-self._cash(holdings), 0), uint256)
+
+
+@pure
+@internal
 def _with_cash(holdings: uint256, change: int256) -> uint256:
     """
     @dev Holdings whose cash changed.

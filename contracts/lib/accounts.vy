@@ -32,6 +32,10 @@ _position_hash: HashMap[uint256, bytes32]
 _markets: HashMap[uint256, uint256]
 
 
+# Sum over the owners' accounts that hold nothing of max(-cash, 0), micro-USD: debts that only insurance or all can pay.
+_debts: uint256
+
+
 @deploy
 def __init__():
     """
@@ -78,7 +82,33 @@ def _add_cash(account: uint256, change: int256):
     @param account The account.
     @param change Signed micro-USD.
     """
-    self._holdings[account] = account_words._with_cash(self._holdings[account], change)
+    before: uint256 = self._holdings[account]
+    self._put(account, before, account_words._with_cash(before, change))
+
+
+@internal
+def _put(account: uint256, before: uint256, after: uint256):
+    """
+    @dev Write an account's holdings, and keep the sum of debts.
+    @param account The account.
+    @param before Its holdings.
+    @param after Its holdings from now on.
+    """
+    self._holdings[account] = after
+    if (before | after) >> 255 != 0 and account >= constants.FIRST_ACCOUNT:  # cash is or was below zero
+        self._debts = self._debts + account_words._debt(after) - account_words._debt(before)
+
+
+@view
+@internal
+def _short() -> uint256:
+    """
+    @dev What nobody can pay: debts of accounts that hold nothing and the recorded shortfall, less insurance, micro-USD.
+    """
+    owed: int256 = convert(self._debts, int256) - account_words._cash(self._holdings[constants.SHORTFALL])
+    if owed <= 0:
+        return 0
+    return convert(max(owed - account_words._cash(self._holdings[constants.INSURANCE]), 0), uint256)
 
 
 @internal
@@ -138,7 +168,8 @@ def _change(
     word: uint256 = self._lots[key]
     before: int256 = account_words._lots(word, instrument)
     after: int256 = before + change
-    holdings: uint256 = account_words._with_cash(self._holdings[account], cash)
+    held: uint256 = self._holdings[account]
+    holdings: uint256 = account_words._with_cash(held, cash)
     if account == constants.CLEARING:
         # The clearing account has cash and lots, of however many instruments, and no margin that anybody could check.
         assert abs(after) < 2**50, "ledger: too many lots"
@@ -146,7 +177,7 @@ def _change(
         self._lots[key] = account_words._with_lots(word, instrument, after)
         return account_words._account(account, 0, holdings, empty(bytes32)), 0
     holdings = account_words._with_position(holdings, instrument >> 88, before, after)
-    self._holdings[account] = holdings
+    self._put(account, held, holdings)
     self._lots[key] = account_words._with_lots(word, instrument, after)
     title: uint256 = self._title[account]
     if title & constants.MASK_64 != epoch:

@@ -36,6 +36,7 @@ TAKEOVER_TOP_UP: constant(uint256) = 17  # from taker to the account
 INSURANCE_PAYMENT: constant(uint256) = 18  # to an account in debt, or its taker's incentive
 SHORTFALL_RECORDED: constant(uint256) = 19  # what insurance lacked
 SHORTFALL_REPAID: constant(uint256) = 20  # by insurance
+SHORTFALL_SHARED: constant(uint256) = 21  # by a withdrawal, its part of what nobody can pay
 
 # Fractions (`kappa`, `im_factor`, penalty, split, fee, band) are in 1e-4.
 ONE: constant(uint256) = 10_000

@@ -59,7 +59,7 @@ def withdraw(account: uint256, to: address, amount: uint256):
     @param amount As there.
     """
     extcall self.ledger.enter()
-    extcall self.ledger.withdraw(account, to, amount)
+    paid: uint256 = extcall self.ledger.withdraw(account, to, amount)
     extcall self.ledger.leave()
 
 

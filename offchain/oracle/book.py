@@ -77,6 +77,19 @@ def next_position_hash(position_hash: bytes, account: int, instrument: int, chan
     )
 
 
+def shared_out(amount: int, tokens_held: int, short: int) -> int:
+    """What a withdrawal pays while there is debt that nobody can pay: ``floor(amount * T / (T + S))``.
+
+    Parameters
+    ----------
+    amount : int
+        By how much the account's cash falls, micro-USD.
+    tokens_held, short : int
+        ``T`` and ``S``, micro-USD (contracts/Ledger.vy, `withdraw`).
+    """
+    return amount if short == 0 else amount * tokens_held // (tokens_held + short)
+
+
 class Book:
     """All accounts, from the ledger's events in chain order.
 
@@ -164,6 +177,17 @@ class Book:
             for instrument, lots in state.positions.items():
                 total[instrument] = total.get(instrument, 0) + max(lots, 0)
         return total
+
+    @property
+    def short(self) -> int:
+        """What nobody can pay, micro-USD: debts of accounts that hold nothing, recorded shortfall, less insurance."""
+        debts = sum(
+            max(-state.cash, 0)
+            for number, state in self.accounts.items()
+            if number >= FIRST_ACCOUNT and not state.positions
+        )
+        owed = debts - self.accounts[SHORTFALL].cash
+        return max(owed - self.accounts[INSURANCE].cash, 0) if owed > 0 else 0
 
     def check(self) -> None:
         """Check the sums: cash against tokens held, positions of each instrument against zero, and the limits.

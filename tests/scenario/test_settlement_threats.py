@@ -120,7 +120,6 @@ class World(Aftermath):
     def __init__(self) -> None:
         super().__init__(5_000)
         desk = self.desk
-        desk.pay(INSURANCE, dollars(500), self.stranger)
         self.poor = desk.fund(desk.keys[3], 110)
         self.rich = desk.fund(desk.keys[4], 50_000)
         self.owners = {
@@ -165,8 +164,8 @@ def forsaken(case: World) -> None:
 @pytest.mark.parametrize("stop", [stale, halted, forsaken])
 @pytest.mark.parametrize("order", [1, -1])
 def test_threat_21__all_solvent_equity_can_leave__from_every_state(stop: Callable[[World], None], order: int) -> None:
-    """Everything is settled by strangers, debts are absorbed, every owner withdraws its cash, and the tokens left are
-    what insurance and shortfall say."""
+    """Everything is settled by strangers, every owner withdraws its cash, before or after a debt is absorbed, and each
+    gets the same part of it: all, or what the debt leaves."""
     case = World()
     desk = case.desk
     stop(case)
@@ -183,17 +182,28 @@ def test_threat_21__all_solvent_equity_can_leave__from_every_state(stop: Callabl
     assert desk.book.positions(CLEARING) == {}
     assert desk.book.holders() == []
 
+    short = desk.ledger.call.short()
     broke = case.cash(case.poor)
     assert (broke < 0) == (stop is not forsaken)
-    if broke < 0:
-        system.takeover.send.absorb(case.poor, sender=case.stranger)
-        assert case.cash(case.poor) == 0
+    assert short == max(-broke - case.cash(INSURANCE), 0) == desk.book.short
+    held = desk.ledger.call.tokens_held()
+    left = 0
     for account, key in list(case.owners.items())[::order]:
         cash = case.cash(account)
-        if cash:
+        if cash > 0:
             desk.withdraw(account, cash, key, NOTHING)
             assert case.cash(account) == 0
+            paid = system.token.call.balanceOf(key.address)
+            assert 0 <= paid - cash * held // (held + short) <= left
+            left += 1
+        elif cash < 0 and order > 0:
+            before = desk.ledger.call.short()
+            system.takeover.send.absorb(case.poor, sender=case.stranger)
+            assert desk.ledger.call.short() == before
+    if case.cash(case.poor) < 0:
+        system.takeover.send.absorb(case.poor, sender=case.stranger)
     assert desk.ledger.call.tokens_held() == case.cash(INSURANCE) + case.cash(SHORTFALL) + case.cash(4)
+    assert short == 0 or desk.ledger.call.tokens_held() <= left
 
 
 def test_threat_21__live__nobody_needs_an_exit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from aftermath import Aftermath
 from desk import (
     BTC,
     BTC_FUTURE,
@@ -14,6 +15,7 @@ from desk import (
     ETH_PERP,
     NOTHING,
     PER_LOT,
+    PRICE,
     Desk,
     Pair,
     content,
@@ -242,6 +244,49 @@ def test_threat_32__old_marks_and_far_prices(pair: Pair) -> None:
         assert wash == "house: price outside the band"
     assert reason(desk.trade, pair.buyer, pair.seller, BTC_PERP, 1) == "house: oracle is not fresh"
     desk.trade(pair.seller, pair.buyer, BTC_PERP, 1, PER_LOT[BTC] + far)
+
+
+def test_threat_32__the_older_half_of_an_epoch__opens_no_risk(pair: Pair) -> None:
+    """New risk asks for an epoch of half the age that counts as fresh; what shrinks does not."""
+    desk = pair.desk
+    young = desk.house.call.young_age()
+    assert young == desk.system.oracle.call.max_age() // 2 == 3600
+    desk.chain.set_next_timestamp(desk.epoch * 3600 + young)
+    desk.trade(pair.buyer, pair.seller, BTC_PERP, 5)
+    desk.chain.set_next_timestamp(desk.epoch * 3600 + young + 1)
+    assert reason(desk.trade, pair.buyer, pair.seller, BTC_PERP, 1) == "house: epoch too old for new risk"
+    desk.trade(pair.seller, pair.buyer, BTC_PERP, 1)
+
+
+@pytest.mark.parametrize("fault", ["stale", "clamped", "apart"])
+def test_threat_15__feed_stops_or_lies__opens_no_risk(fault: str) -> None:
+    """The feed froze, sits at its least answer, or is far from the index: nobody opens risk in its underlying, all
+    may close; the other underlying goes on."""
+    case = Aftermath()
+    desk = case.desk
+    case.trade(BTC_PERP, 5)
+    quoted = case.quote
+
+    def quote(**prices: int) -> None:
+        quoted(**prices)
+        price, at = PRICE[BTC], desk.chain.timestamp
+        if fault == "stale":
+            at -= 3 * 3600 + 3601
+        elif fault == "clamped":
+            price = 0
+        else:
+            price = price * 104 // 100
+        case.feeds[BTC].send.set(price, at, sender=desk.keys[0])
+
+    case.quote = quote  # type: ignore[method-assign]
+    case.post()
+    wanted = "house: close-only" if fault == "apart" else "house: feed does not agree"
+    assert reason(case.trade, BTC_PERP, 1) == wanted
+    desk.trade(case.short, case.long, BTC_PERP, 2)
+    desk.trade(case.long, case.short, ETH_PERP, 1)
+    case.quote = quoted  # type: ignore[method-assign]
+    case.post()
+    case.trade(BTC_PERP, 1)
 
 
 # Dollars borrowed against tokens
