@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
-from eth_abi import decode, encode
-from eth_abi.grammar import ABIType, TupleType, parse
-from eth_utils import keccak, to_checksum_address
+from eth_utils import keccak
+
+from offchain.chain.abi import decode, encode
 
 Param = dict[str, Any]
 
@@ -19,34 +19,6 @@ def canonical(param: Param) -> str:
     if not kind.startswith("tuple"):
         return kind
     return f"({','.join(canonical(c) for c in param['components'])}){kind[5:]}"
-
-
-@cache
-def _parsed(kind: str) -> ABIType:
-    return parse(kind)
-
-
-def _clean(value: Any, kind: str | ABIType) -> Any:
-    """Checksum addresses, however deep; leave the rest as eth-abi gives it."""
-    if isinstance(kind, str):
-        if "address" not in kind and "(" not in kind:
-            return value
-        kind = _parsed(kind)
-    if kind.is_array:
-        items = [_clean(v, kind.item_type) for v in value]
-        return items if kind.item_type.to_type_str() == "address" else tuple(items)
-    if isinstance(kind, TupleType):
-        return tuple(_clean(v, part) for v, part in zip(value, kind.components, strict=True))
-    return to_checksum_address(value) if kind.to_type_str() == "address" else value
-
-
-def _plain(value: Any) -> Any:
-    """Accept lists, tuples and hexadecimal byte strings for what eth-abi wants."""
-    if isinstance(value, str) and value.startswith("0x") and len(value) != 42:
-        return bytes.fromhex(value[2:])
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return getattr(value, "address", value)
 
 
 @dataclass(frozen=True)
@@ -64,13 +36,13 @@ class Function:
     def encode(self, args: tuple[Any, ...]) -> bytes:
         if len(args) != len(self.inputs):
             raise TypeError(f"{self.name} takes {len(self.inputs)} arguments, not {len(args)}")
-        return self.selector + encode(self.inputs, [_plain(a) for a in args])
+        return self.selector + encode(self.inputs, args)
 
     def decode(self, data: bytes) -> Any:
-        values = [_clean(v, k) for v, k in zip(decode(self.outputs, data), self.outputs, strict=True)]
+        values = decode(self.outputs, data)
         if not values:
             return None
-        return values[0] if len(values) == 1 else tuple(values)
+        return values[0] if len(values) == 1 else values
 
 
 @dataclass(frozen=True)
@@ -88,14 +60,20 @@ class EventType:
 
     def decode(self, topics: list[bytes], data: bytes) -> dict[str, Any]:
         """Arguments by name. An indexed dynamic argument is its hash, as the chain has it."""
-        plain = [k for k, i in zip(self.types, self.indexed, strict=True) if not i]
-        rest = iter(decode(plain, data))
-        heads = iter(topics[1:])
+        rest, heads = iter(decode(self._data_types, data)), iter(topics[1:])
         out = {}
-        for name, kind, indexed in zip(self.names, self.types, self.indexed, strict=True):
-            value = decode([kind], next(heads))[0] if indexed else next(rest)
-            out[name] = _clean(value, kind)
+        for name, kind, indexed in zip(self.names, self._topic_types, self.indexed, strict=True):
+            out[name] = decode((kind,), next(heads))[0] if indexed else next(rest)
         return out
+
+    @cached_property
+    def _data_types(self) -> tuple[str, ...]:
+        return tuple(k for k, indexed in zip(self.types, self.indexed, strict=True) if not indexed)
+
+    @cached_property
+    def _topic_types(self) -> tuple[str, ...]:
+        """Types as topics: 32 bytes of hash where the argument does not fit a word."""
+        return tuple(k if k[-1] not in "])" and k not in ("bytes", "string") else "bytes32" for k in self.types)
 
 
 class Abi:
@@ -126,7 +104,7 @@ class Abi:
     def encode_constructor(self, args: tuple[Any, ...]) -> bytes:
         if len(args) != len(self.constructor):
             raise TypeError(f"the constructor takes {len(self.constructor)} arguments, not {len(args)}")
-        return encode(self.constructor, [_plain(a) for a in args])
+        return encode(self.constructor, args)
 
 
 def revert_reason(data: bytes) -> str:
