@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
-from eth_account import Account
-from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
-from eth_utils import keccak
 
-_FIELDS = [
-    {"name": "account", "type": "uint256"},
-    {"name": "version", "type": "uint256"},
-    {"name": "instrument", "type": "uint256"},
-    {"name": "lots", "type": "int256"},
-    {"name": "price", "type": "int256"},
-    {"name": "expiry", "type": "uint256"},
-    {"name": "salt", "type": "uint256"},
-]
+from offchain.chain import secp256k1
+from offchain.keccak import keccak256
 
 
 @dataclass(frozen=True)
@@ -47,16 +37,24 @@ class Order:
         """Fields in ABI order."""
         return (self.account, self.version, self.instrument, self.lots, self.price, self.expiry, self.salt)
 
-    def _message(self, chain_id: int, clearing: str) -> Any:
-        domain = {"name": "Ballast", "version": "1", "chainId": chain_id, "verifyingContract": clearing}
-        body = {f["name"]: getattr(self, f["name"]) for f in _FIELDS}
-        return encode_typed_data(domain_data=domain, message_types={"Order": _FIELDS}, message_data=body)
-
     def digest(self, chain_id: int, clearing: str) -> bytes:
-        """The 32 bytes that are signed."""
-        message = self._message(chain_id, clearing)
-        return keccak(b"\x19" + message.version + message.header + message.body)
+        """The 32 bytes that are signed (EIP-712)."""
+        fields = [_ORDER_TYPE, *(value.to_bytes(32, "big", signed=value < 0) for value in self.as_tuple())]
+        return keccak256(b"\x19\x01" + _domain(chain_id, clearing) + keccak256(b"".join(fields)))
 
     def sign(self, key: LocalAccount, chain_id: int, clearing: str) -> bytes:
         """The owner's signature, 65 bytes (r, s, v)."""
-        return bytes(Account.sign_message(self._message(chain_id, clearing), key.key).signature)
+        return secp256k1.sign(bytes(key.key), self.digest(chain_id, clearing))
+
+
+_ORDER_TYPE = keccak256(
+    b"Order(uint256 account,uint256 version,uint256 instrument,int256 lots,int256 price,uint256 expiry,uint256 salt)"
+)
+_DOMAIN_TYPE = keccak256(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+
+
+@cache
+def _domain(chain_id: int, clearing: str) -> bytes:
+    """Separator of the domain ("Ballast", "1", chain, clearing house)."""
+    place = bytes(12) + bytes.fromhex(clearing.removeprefix("0x"))
+    return keccak256(_DOMAIN_TYPE + keccak256(b"Ballast") + keccak256(b"1") + chain_id.to_bytes(32, "big") + place)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyrevm
-from eth_utils import keccak, to_checksum_address
+from eth_utils import to_checksum_address
 
 from offchain.chain.backends import (
     DEV_ACCOUNTS,
@@ -34,6 +34,7 @@ from offchain.chain.backends import (
 )
 from offchain.chain.codec import revert_reason
 from offchain.config import BallastError
+from offchain.keccak import keccak256
 
 _WRITTEN = re.compile(r"[ \[]StorageChange \{ address: (0x[0-9a-f]{40}), key: (\d+), had_value: S")
 _CHANGED = re.compile(r"(?:NonceChange|AccountCreated|CodeChange) \{ address: (0x[0-9a-f]{40})")
@@ -123,7 +124,7 @@ class RevmChain(Chain):
         if to is not None:
             self._count_nonce(caller)
         self._sent += 1
-        tx_hash = "0x" + keccak(b"%d" % self._sent).hex()
+        tx_hash = "0x" + keccak256(b"%d" % self._sent).hex()
         number = self._number
         first = len(self._logs) - bisect_left(self._log_blocks, number) if self._in_block else 0
         logs = tuple(

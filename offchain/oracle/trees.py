@@ -9,29 +9,12 @@ Leaves are not sorted by hash, so a chain of strikes is one run of leaves and it
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+
+from offchain.keccak import keccak256
 
 ZERO = bytes(32)
 """The root of an empty tree."""
-
-
-def _fastest() -> Callable[[bytes], bytes]:
-    """The fastest keccak-256 installed: a C extension (0.5 us a call) or the hash library of web3 (4 us)."""
-    try:
-        from sha3 import keccak_256  # type: ignore[import-untyped]
-    except ImportError:
-        from eth_hash.auto import keccak
-
-        return keccak
-
-    def digest(data: bytes) -> bytes:
-        return keccak_256(data).digest()
-
-    return digest
-
-
-keccak256: Callable[[bytes], bytes] = _fastest()
-"""Keccak-256 of bytes, 32 bytes."""
 
 
 def leaf_hash(encoded: bytes) -> bytes:
