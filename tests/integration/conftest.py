@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from offchain.chain.system import System
 from offchain.chain.web3_chain import Web3Chain
 from offchain.config import Cadence, Settings
 from offchain.operate import Market, deploy
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))  # the trading desk
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ of the contracts or of the package.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from offchain.chain.system import HOURLY, System
 from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
 from offchain.oracle.book import Book
 from offchain.oracle.headers import Header, Mark, account_leaf_hash, encode_account, instrument_leaf_hash
+from offchain.oracle.keys import Seat
+from offchain.oracle.signatures import aggregate, header_digest, sign
 from offchain.oracle.trees import Tree, keccak256
 from offchain.risk.policy import MarginParams, Policy, RowKind, default_policy
 from offchain.units import MICRO
@@ -171,7 +174,8 @@ class Desk:
     Attributes
     ----------
     leaves : instrument leaves of the next epoch. marks : marks of the next epoch. posted, accounts : leaves and account
-    tree of the latest one.
+    tree of the latest one. seats : the committee, all but the last of which sign; none where every signature is
+    believed.
     """
 
     system: System
@@ -181,10 +185,13 @@ class Desk:
     policy_hash: bytes
     posted: dict[int, InstrumentLeaf] = field(default_factory=dict)
     epoch: int = 0
+    seats: Sequence[Seat] = ()
     _instruments: Tree = field(default_factory=lambda: Tree([]))
     _accounts: Tree = field(default_factory=lambda: Tree([]))
     _holders: list[int] = field(default_factory=list)
     _salt: int = 0
+    _book: Book = field(default_factory=Book)
+    _read: int = -1
 
     @classmethod
     def open(
@@ -193,7 +200,7 @@ class Desk:
         policy: Policy | None = None,
         unlisted: Sequence[int] = (),
         chain: Any = None,
-        seats: Any = None,
+        seats: Sequence[Seat] | None = None,
         price: Mapping[int, int] | None = None,
     ) -> Desk:
         """Deploy everything, list `instruments`, post a first epoch. `unlisted` have leaves but are not listed."""
@@ -209,6 +216,7 @@ class Desk:
             {i: leaf(i) for i in every},
             {u: Mark(u, PRICE[u], 0, 160_000) for u in (BTC, ETH)},
             policy.hash,
+            seats=seats or (),
         )
         desk.post()
         return desk
@@ -237,9 +245,14 @@ class Desk:
     @property
     def book(self) -> Book:
         """The books from the ledger's events alone, their sums checked."""
-        book = Book.replay(self.chain.events([self.ledger], 0, self.chain.block_number))
-        book.check()
-        return book
+        latest = self.chain.block_number
+        if latest < self._read:  # the chain went back to a snapshot
+            self._book, self._read = Book(), -1
+        for event in self.chain.events([self.ledger], self._read + 1, latest):
+            self._book.apply(event)
+        self._read = latest
+        self._book.check()
+        return deepcopy(self._book)
 
     # the market
     def reprice(self, underlying: int, price: int, funding: int = 0) -> None:
@@ -285,8 +298,13 @@ class Desk:
         return receipt
 
     def attest(self, header: Header) -> tuple[int, bytes]:
-        """Mask and signature of a header: the committee of the in-process chain believes everything."""
-        return 7, b""
+        """Mask of the signers of a header, and their signature."""
+        if not self.seats:
+            return 7, b""
+        oracle = self.system.oracle.address
+        digest = header_digest(self.chain.chain_id, oracle, header.committee_set, header.epoch, header.hash)
+        signers = self.seats[:-1]
+        return 2 ** len(signers) - 1, aggregate([sign(seat.secret, digest) for seat in signers])
 
     # witnesses
     def leg(self, identifier: int) -> tuple[int, list[int]]:
