@@ -183,7 +183,7 @@ def write_parquet(table: Table, path: Path) -> Path:
     return path
 
 
-def write(run: RunResult, folder: Path, line: str | None = None) -> Path:
+def write_run(run: RunResult, folder: Path, line: str | None = None) -> Path:
     """Write `report.html`, `run.json`, `plots/*.png` and `tables/*.parquet` into a folder; returns the page's path."""
     for part in ("plots", "tables"):
         (folder / part).mkdir(parents=True, exist_ok=True)

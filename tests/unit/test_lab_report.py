@@ -53,7 +53,7 @@ def run() -> RunResult:
 
 @pytest.fixture(scope="module")
 def folder(run, tmp_path_factory) -> Path:
-    return report.write(run, tmp_path_factory.mktemp("run")).parent
+    return report.write_run(run, tmp_path_factory.mktemp("run")).parent
 
 
 @pytest.fixture(scope="module")
