@@ -36,7 +36,7 @@ def take_leg(bench: Bench, account: int, name: str) -> None:
     proof, flags = bench.instrument_tree.multiproof([bench.place[worst]])
     receipt = bench.system.liquidator.send.liquidate(
         account, bench.maker, [(*leaf.pack(), -40)], proof, flags, bench.witness(account), bench.witness(bench.maker),
-        sender=bench.keys[bench.maker],
+        b"", sender=bench.keys[bench.maker],
     )  # fmt: skip
     bench.record(name, receipt)
     for who, lots in ((account, 40), (bench.maker, -40)):

@@ -84,6 +84,7 @@ class System:
         feeds: Sequence[tuple[int, str, int, int, int]] = (),
         tokens: Sequence[tuple[int, str, int]] = (),
         bond: int | None = None,
+        coin: int = 2,
         variants: Mapping[str, Artifact] | None = None,
     ) -> System:
         """Deploy and wire everything, then check the wiring.
@@ -99,6 +100,7 @@ class System:
         feeds : `(underlying, source, max_age, min_answer, max_answer)` of each feed; answers in its decimals.
         tokens : `(instrument, token, decimals)` of each collateral token.
         bond : of each member, micro-USD, paid by the deployer; `None` is 100,000 USD with the test token, else nothing.
+        coin : the underlying that is the chain's coin, in which gas is paid; 2 is ETH.
         variants : artifacts to deploy in place of contracts, by name (`offchain.chain.variants`); for experiments only.
 
         Raises
@@ -142,7 +144,7 @@ class System:
         )  # fmt: skip
         ledger = chain.deploy(made("Ledger"), money, sender=deployer)
         clearing = chain.deploy(made("ClearingHouse"), ledger, oracle, registry, sender=deployer)
-        liquidator = chain.deploy(made("Liquidator"), ledger, oracle, sender=deployer)
+        liquidator = chain.deploy(made("Liquidator"), ledger, oracle, registry, coin, sender=deployer)
         settlement = chain.deploy(made("Settlement"), ledger, oracle, registry, sender=deployer)
         takeover = chain.deploy(made("Takeover"), ledger, oracle, liquidator, cadence.auction, sender=deployer)
         fallback = chain.deploy(made("Fallback"), ledger, oracle, liquidator, registry, sender=deployer)
@@ -171,6 +173,7 @@ class System:
             "settlement.registry": (self.settlement.call.registry(), self.registry),
             "takeover.liquidator": (self.takeover.call.liquidator(), self.liquidator),
             "fallback.liquidator": (self.fallback.call.liquidator(), self.liquidator),
+            "liquidator.registry": (self.liquidator.call.registry(), self.registry),
             "fallback.registry": (self.fallback.call.registry(), self.registry),
         }
         for name in _ENGINES:

@@ -93,7 +93,7 @@ class Keeper:
         legs, proof, flags = self.state.epoch.legs([instrument for instrument, _ in action.takes])
         takes = [(meta, array, lots) for (meta, array), (_, lots) in zip(legs, action.takes, strict=True)]
         mine = self.state.ensure(self.account, self.signer)
-        return "liquidate", (action.account, self.account, takes, proof, flags, witness, mine)
+        return "liquidate", (action.account, self.account, takes, proof, flags, witness, mine, b"")
 
     def _simulate(self, action: MarginCall | ClearCall | Liquidate) -> None:
         name, arguments = self._arguments(action)

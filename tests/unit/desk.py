@@ -28,6 +28,7 @@ from offchain.risk.policy import MarginParams, Policy, RowKind, default_policy
 from offchain.units import MICRO
 
 BTC, ETH = 1, 2
+NO_COIN = 3
 PRICE = {BTC: 10_000 * MICRO, ETH: 250 * MICRO}
 PER_LOT = {BTC: 10 * MICRO, ETH: 2_500_000}
 LOTS_PER_UNIT = {BTC: 1_000, ETH: 100}
@@ -162,9 +163,9 @@ def policy_with(**changes: Any) -> Policy:
     return replace(base, margin=replace(base.margin, **changes))
 
 
-def leaping(policy: Policy) -> Policy:
-    """A policy under which prices may leap: nothing is provisional for it, unless a mark says so."""
-    return replace(policy, shocks=replace(policy.shocks, jump=MICRO))
+def leaping(policy: Policy, share: int = MICRO) -> Policy:
+    """A policy under which prices may leap, and `share` (1e-6) of what is open be liquidated in a slot."""
+    return replace(policy, shocks=replace(policy.shocks, jump=MICRO, bucket=share))
 
 
 @dataclass
@@ -202,12 +203,20 @@ class Desk:
         chain: Any = None,
         seats: Sequence[Seat] | None = None,
         price: Mapping[int, int] | None = None,
+        share: int = MICRO,
+        coin: int = NO_COIN,
     ) -> Desk:
-        """Deploy everything, list `instruments`, post a first epoch. `unlisted` have leaves but are not listed."""
-        policy = leaping(policy or default_policy())
+        """Deploy everything, list `instruments`, post a first epoch.
+
+        Parameters
+        ----------
+        unlisted : have leaves but are not listed. share : as in `leaping`. coin : what gas is paid in; an underlying
+        without a mark unless told, so that no reward is raised to its gas.
+        """
+        policy = leaping(policy or default_policy(), share)
         chain = chain or RevmChain(timestamp=START)
         system = System.deploy(
-            chain, chain.accounts[0], policy.encode(), seats, HOURLY, instruments=sorted(instruments)
+            chain, chain.accounts[0], policy.encode(), seats, HOURLY, instruments=sorted(instruments), coin=coin
         )
         every = sorted([*instruments, *unlisted])
         desk = cls(
@@ -429,6 +438,7 @@ class Desk:
             "flags": flags,
             "witness": None,
             "taker_witness": None,
+            "data": b"",
         } | changes
         args["witness"] = self.witness(account) if args["witness"] is None else args["witness"]
         args["taker_witness"] = self.witness(taker) if args["taker_witness"] is None else args["taker_witness"]

@@ -43,7 +43,8 @@ def test_wiring__zero_address__reverts(pair: Pair) -> None:
     one = pair.desk.ledger.address
     assert reason(deploy, artifact("ClearingHouse"), one, one, ZERO, sender=key) == "house: address is zero"
     assert reason(deploy, artifact("ClearingHouse"), ZERO, one, one, sender=key) == "engine: address is zero"
-    assert reason(deploy, artifact("Liquidator"), one, ZERO, sender=key) == "engine: address is zero"
+    assert reason(deploy, artifact("Liquidator"), one, ZERO, one, 2, sender=key) == "engine: address is zero"
+    assert reason(deploy, artifact("Liquidator"), one, one, ZERO, 2, sender=key) == "cascade: address is zero"
 
 
 # Deposits

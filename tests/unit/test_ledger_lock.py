@@ -69,7 +69,7 @@ def test_token_that_calls_back__finds_every_engine_closed(direction: str) -> Non
     ledger = chain.deploy(artifact("Ledger"), money, sender=keys[0])
     oracle, registry = desk.system.oracle, desk.system.registry
     house = chain.deploy(artifact("ClearingHouse"), ledger, oracle, registry, sender=keys[0])
-    liquidator = chain.deploy(artifact("Liquidator"), ledger, oracle, sender=keys[0])
+    liquidator = chain.deploy(artifact("Liquidator"), ledger, oracle, registry, 2, sender=keys[0])
     examiner = chain.deploy(artifact("Examiner"), ledger, oracle, sender=keys[0])
     ledger.send.set_engines([house.address, liquidator.address, examiner.address], sender=keys[0])
     # The token itself owns an account, so that nothing but the lock stands in its way.
@@ -93,7 +93,7 @@ def test_token_that_calls_back__finds_every_engine_closed(direction: str) -> Non
     assert hooked(house, "deposit", mine, 5) == "ledger: locked"
     assert hooked(house, "withdraw", mine, 5, money.address, nothing) == "ledger: locked"
     assert hooked(examiner, "check_full", mine, [], [], []) == "ledger: locked"
-    assert hooked(liquidator, "liquidate", yours, mine, [], [], [], nothing, nothing) == "ledger: locked"
+    assert hooked(liquidator, "liquidate", yours, mine, [], [], [], nothing, nothing, b"") == "ledger: locked"
     assert hooked(ledger, "transfer_account", mine, keys[5].address) == "ledger: locked"
     assert hooked(ledger, "withdraw", yours, money.address, 5) == "ledger: only engines"
     money.send.hook(ZERO, b"", sender=keys[0])

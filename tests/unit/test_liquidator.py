@@ -168,6 +168,8 @@ def test_liquidate__moves_the_leg_at_the_mark_and_shares_the_penalty(case: Distr
         "phi": 1_000,
         "penalty": penalty,
         "reward": reward,
+        "extra": 0,
+        "base_fee": 0,
         "takes": ((BTC_PERP, 5, price),),
     }
     assert receipt.event("PositionMoved").args["cash"] == 5 * price
@@ -360,7 +362,7 @@ def test_liquidate__bad_calls__revert(case: Distress) -> None:
     assert reason(case.take, -(2**255)) == "liquidator: more than the position"
     assert reason(case.take, 2**255 - 1) == "liquidator: more than the position"
     witnesses = desk.by_leaf(case.account), desk.by_checkpoint(case.taker)
-    none = reason(liquidate, case.account, case.taker, [], [], [], *witnesses, sender=keeper)
+    none = reason(liquidate, case.account, case.taker, [], [], [], *witnesses, b"", sender=keeper)
     assert none == "liquidator: no takes"
     proof, flags = desk.multiproof([BTC_PERP])
     takes = [(*desk.leg(BTC_PERP), 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from desk import BTC_FUTURE, BTC_PERP, BTC_TOKEN, ETH_PERP, Pair, option
+from desk import BTC_FUTURE, BTC_PERP, BTC_TOKEN, ETH, ETH_PERP, Pair, option
 
 from offchain.chain.artifacts import artifact
 
@@ -22,7 +22,7 @@ class Vault(Pair):
         self.giver = chain.deploy(artifact("mocks/LedgerEngine"), sender=key)
         self.giver.send.bind(ledger.address, sender=key)
         house = chain.deploy(artifact("ClearingHouse"), ledger, old.oracle, old.registry, sender=key)
-        liquidator = chain.deploy(artifact("Liquidator"), ledger, old.oracle, sender=key)
+        liquidator = chain.deploy(artifact("Liquidator"), ledger, old.oracle, old.registry, ETH, sender=key)
         examiner = chain.deploy(artifact("Examiner"), ledger, old.oracle, sender=key)
         engines = [each.address for each in (house, liquidator, examiner, self.giver)]
         ledger.send.set_engines(engines, sender=key)
