@@ -24,6 +24,8 @@ INSURANCE, FIRST_ACCOUNT = 1, 256
 PERPETUAL, LAST_DERIVATIVE = 1, 4
 CURE = 3600
 """Oracle-live seconds from a margin call until tokens can be taken for dollars owed."""
+FIRST_GAS, LEG_GAS, TIP = 260_000, 30_000, 2 * 10**9
+"""Gas of a liquidation of one leg and of each further one; the tip, wei (contracts/lib/reward.vy)."""
 Move = tuple[str, dict[str, Any]]
 
 
@@ -312,11 +314,13 @@ class Market:
         last, lots, _ = args["takes"][-1]
         bare = self._margin(account)
         penalty = _fall(before, bare, phi)
-        reward = penalty * terms.liquidator_share // ONE
+        share = penalty * terms.liquidator_share // ONE
+        extra = self._extra(args, account, before, bare, penalty)
+        reward = share + extra
         if reward:
             moves.append(_cash(account, taker, reward, REWARD))
-        if penalty - reward:
-            moves.append(_cash(account, INSURANCE, penalty - reward, PENALTY))
+        if penalty - share:
+            moves.append(_cash(account, INSURANCE, penalty - share, PENALTY))
         # With one lot less of the last take: what the account would have been.
         back = 1 if lots > 0 else -1
         less = self._margin(account, without=(last, -back))
@@ -328,14 +332,35 @@ class Market:
         same("phi", phi, args["phi"])
         same("penalty", penalty, args["penalty"])
         same("reward", reward, args["reward"])
+        same("what the account adds to the reward", extra, args["extra"])
         same("margin after", after.fields, tuple(args["after"]))
         same("taker's margin", self._margin(taker).fields, tuple(args["taker_after"]))
         hold("MM excess above that before", after.mm_excess > before.mm_excess, after.mm_excess)
         hold("a taker above IM", self._margin(taker).im_excess >= 0, self._margin(taker).im_excess)
         hold("a taker that owes no dollars", self._margin(taker).pv >= self._collateral(taker), taker)
         if self._healthy(account) and before.requirement >= terms.dust:
-            short = before.pv - _fall(before, less, phi) - least
+            short = before.pv - _fall(before, less, phi) - extra - least
             hold("no more than restores the account", short < 0, short)
+
+    def _extra(self, args: Mapping[str, Any], account: int, before: Margin, bare: Margin, penalty: int) -> int:
+        """What an account adds to a reward below what its gas is worth, micro-USD: contracts/lib/reward.vy."""
+        assert self.epoch is not None
+        terms, collateral = self.epoch.policy.margin, self._collateral(account)
+        share = penalty * terms.liquidator_share // ONE
+        worth = bare.pv - penalty
+
+        def healthy(paid: int) -> bool:
+            return bare.im_excess - penalty - paid >= 0 and worth - paid >= collateral
+
+        if not healthy(0) or share >= terms.reserve:
+            return 0
+        coin = self.marks.get(self.record.coin)
+        gas = FIRST_GAS + LEG_GAS * (len(args["takes"]) - 1)
+        price = min(args["base_fee"], 2**64 - 1) + TIP
+        least = min(terms.gas_multiple * gas * price * (coin.index if coin else 0) // 10**20, terms.reserve)
+        rise = bare.mm_excess - penalty - before.mm_excess
+        extra = min(least - min(share, least), max(worth, 0), rise - 1)
+        return extra if healthy(extra) else 0
 
 
 def _position(giver: int, taker: int, instrument: int, lots: int, cash: int, epoch: int) -> Move:

@@ -1,4 +1,4 @@
-"""The liquidator's callback: capital only when it is wanted, the ledger locked meanwhile, no way past the taker's margin."""
+"""The liquidator's callback: capital only when it is wanted, the ledger locked meanwhile, the taker's margin kept."""
 
 from __future__ import annotations
 
