@@ -114,7 +114,8 @@ def clear_call(account: uint256, witness: IMargin.Witness):
     found: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
     assert found.im_excess >= 0, "liquidator: still below initial margin"
     assert found.pv >= margin._collateral(content), "liquidator: quote equity below zero"
-    self._clear(account, latest.epoch)
+    self._calls[account] = 0
+    log ILiquidator.CallCleared(account=account, epoch=latest.epoch)
 
 
 @external
@@ -236,8 +237,9 @@ def liquidate(
     engine._move_cash(
         account, constants.INSURANCE, convert(penalty, uint256) - share, constants.LIQUIDATION_PENALTY
     )
-    if restored and self._calls[account] & constants.MASK_64 != 0:
-        self._clear(account, latest.epoch)
+    cleared: bool = restored and self._calls[account] & constants.MASK_64 != 0
+    if cleared:
+        self._calls[account] = 0
     engine._store(state, content, latest.epoch)
     engine._store(other, taker_content, latest.epoch)
 
@@ -266,6 +268,8 @@ def liquidate(
         base_fee=block.basefee,
         takes=taken,
     )
+    if cleared:
+        log ILiquidator.CallCleared(account=account, epoch=latest.epoch)
     engine._leave()
 
 
@@ -310,17 +314,6 @@ def phi(account: uint256) -> uint256:
 
 
 # Internal
-
-
-@internal
-def _clear(account: uint256, epoch: uint256):
-    """
-    @dev Strike out a margin call.
-    @param account The account.
-    @param epoch The latest epoch.
-    """
-    self._calls[account] = 0
-    log ILiquidator.CallCleared(account=account, epoch=epoch)
 
 
 @internal

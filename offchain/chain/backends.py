@@ -209,6 +209,11 @@ class Chain:
     def block_number(self) -> int:
         raise NotImplementedError
 
+    @property
+    def base_fee(self) -> int:
+        """Base fee of the latest block, wei; 0 where the chain has none."""
+        return 0
+
     def block_hash(self, number: int) -> bytes:
         raise NotImplementedError
 

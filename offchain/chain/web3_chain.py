@@ -152,6 +152,10 @@ class Web3Chain(Chain):
     def block_number(self) -> int:
         return int(self.w3.eth.block_number)
 
+    @property
+    def base_fee(self) -> int:
+        return int(self.w3.eth.get_block("latest").get("baseFeePerGas", 0))
+
     def block_hash(self, number: int) -> bytes:
         return bytes(self.w3.eth.get_block(number)["hash"])
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from offchain.chain.system import System
+from offchain.chain.backends import Event
+from offchain.chain.system import INSURANCE, SHORTFALL, System
 from offchain.config import BallastError
 from offchain.instruments import InstrumentLeaf
-from offchain.keeper.decide import AccountView, View
+from offchain.keeper.view import AccountView, Settling, View
 from offchain.oracle.book import FIRST_ACCOUNT, Book
 from offchain.oracle.bundles import BundleStore
 from offchain.oracle.epochs import Epoch
 from offchain.oracle.headers import Header, checkpoint
-from offchain.risk.policy import MarginParams
+from offchain.risk.fallback import Place, place
+from offchain.risk.policy import MarginParams, Policy
 from offchain.risk.portfolios import Content, Margin, content_of, evaluate
 
 WitnessTuple = tuple[int, int, list[int], list[bytes]]
 NO_WITNESS: WitnessTuple = (0, 0, [], [])
+DISPUTE_DELAY = 7_200
+"""Oracle-live seconds from a proposed settlement price to finality: Settlement.vy."""
+TIP = 2 * 10**9
+OPTIONS = (2, 3, 4)
+"""Kinds that expire."""
 
 
 class MarketState:
@@ -35,20 +42,42 @@ class MarketState:
         self.leaves: Mapping[int, InstrumentLeaf] = {}
         self.margin: MarginParams | None = None
         self.called: dict[int, int] = {}
+        self.on_auction: set[int] = set()
+        self.fixed: set[int] = set()
+        self.final: set[tuple[int, int]] = set()
+        self.proposed: dict[tuple[int, int], tuple[int, int]] = {}
         self._contents: dict[int, tuple[bytes, Content]] = {}
 
     def sync(self) -> None:
-        """Read the ledger's and the liquidator's events up to the latest block."""
+        """Read the events of ledger, liquidator, takeover and settlement up to the latest block."""
         latest = self.system.chain.block_number
-        ledger, liquidator = self.system.ledger, self.system.liquidator
-        for event in self.system.chain.events([ledger, liquidator], self.block + 1, latest):
+        ledger = self.system.ledger
+        contracts = [ledger, self.system.liquidator, self.system.takeover, self.system.settlement]
+        for event in self.system.chain.events(contracts, self.block + 1, latest):
             if event.address == ledger.address:
                 self.book.apply(event)
-            elif event.name == "MarginCalled":
-                self.called[event.args["account"]] = event.args["live"]
-            elif event.name == "CallCleared":
-                self.called.pop(event.args["account"], None)
+            else:
+                self._note(event)
         self.block = latest
+
+    def _note(self, event: Event) -> None:
+        """Calls, auctions, and prices at which positions settle."""
+        args = event.args
+        if event.name == "MarginCalled":
+            self.called[args["account"]] = args["live"]
+        elif event.name == "CallCleared":
+            self.called.pop(args["account"], None)
+        elif event.name == "AuctionStarted":
+            self.on_auction.add(args["account"])
+        elif event.name in ("AuctionEnded", "TakenOver", "Absorbed"):
+            self.on_auction.discard(args["account"])
+        elif event.name == "LotFixed":
+            self.fixed.add(args["instrument"])
+        elif event.name == "PriceProposed":
+            self.proposed[args["underlying"], args["expiry"]] = args["price"], args["live"]
+        elif event.name == "PriceFinal":
+            self.final.add((args["underlying"], args["expiry"]))
+            self.proposed.pop((args["underlying"], args["expiry"]), None)
 
     def use(self, epoch: Epoch) -> None:
         """Take an epoch as the latest. The caller has seen it posted."""
@@ -121,31 +150,107 @@ class MarketState:
                 raise BallastError(f"account {account}: the full check left a checkpoint that is not ours")
         return found
 
-    def account_view(self, account: int) -> AccountView:
-        """The account as `decide` wants it."""
-        held = self.book.accounts[account]
-        content = self.content(account)
-        return AccountView(account, held.cash, dict(held.positions), content, self.called.get(account))
+    def settleable(self, account: int) -> tuple[int, ...]:
+        """Instruments of an account's positions that have a final price, ascending."""
+        return tuple(sorted(i for i in self.book.accounts[account].positions if self._has_price(i)))
 
-    def view(self, taker: int, min_profit: int = 0, bad_debt: bool = False) -> View:
-        """Everything that `decide` rests on; `taker` is the keeper's account."""
+    def _has_price(self, instrument: int) -> bool:
+        expires = instrument & 255 in OPTIONS
+        return instrument in self.fixed or (
+            expires and (instrument >> 88, (instrument >> 56) & 0xFFFFFFFF) in self.final
+        )
+
+    def account_view(self, account: int, below: bool = False) -> AccountView:
+        """The account as `decide` wants it; `below`: also what only matters below maintenance margin."""
+        held = self.book.accounts[account]
+        own, auction = 0, None
+        if below:
+            lots, epoch = self.system.liquidator.call.own_draw(account)
+            own = lots if epoch == self._current()[0].header.epoch else 0
+        if account in self.on_auction:
+            _, live, timestamp = self.system.takeover.call.auction(account)
+            auction = (live, timestamp)
+        return AccountView(
+            account=account,
+            cash=held.cash,
+            positions=dict(held.positions),
+            content=self.content(account),
+            called_at=self.called.get(account),
+            own_used=own,
+            auction=auction,
+            version=held.version,
+            position_hash=held.position_hash,
+            settleable=self.settleable(account),
+        )
+
+    def _rooms(self, epoch: int, policy: Policy) -> dict[int, int]:
+        """What the buckets have left, lots: the twin of contracts/lib/cascade.vy."""
+        rooms = {}
+        for number in (each.underlying for each in policy.underlyings):
+            capacity = self.system.ledger.call.open_interest(number) * policy.shocks.bucket // 1_000_000
+            used, drawn_at = self.system.liquidator.call.bucket(number)
+            used -= min(used, capacity * (epoch - min(epoch, drawn_at)) // policy.shocks.refill)
+            rooms[number] = max(capacity - used, 0)
+        return rooms
+
+    def _places(self, policy: Policy) -> dict[int, Place] | None:
+        """Where the feeds stand, while liquidation by fallback is open."""
+        system = self.system
+        if system.chain.timestamp < system.fallback.call.open_from():
+            return None
+        places = {}
+        for each in policy.underlyings:
+            price, usable, _ = system.oracle.call.feed_price(each.underlying)
+            if usable:
+                mark = self._current()[0].header.mark(each.underlying)
+                places[each.underlying] = place(policy.rows, mark.scan_range, mark.index, price)
+        return places
+
+    def _settling(self, live: int) -> tuple[Settling, ...]:
+        """Settlement prices that the epoch states and nobody has proposed, and those that are due."""
+        epoch, _ = self._current()
+        found = []
+        for word in epoch.settlements:
+            key, price = (word >> 240, (word >> 208) & 0xFFFFFFFF), (word >> 144) & (2**64 - 1)
+            if key not in self.final and self.proposed.get(key, (0, 0))[0] != price:
+                found.append(Settling(*key, word))
+        found += [Settling(*key) for key, (_, since) in self.proposed.items() if live >= since + DISPUTE_DELAY]
+        return tuple(found)
+
+    def view(self, taker: int, min_profit: int = 0, bad_debt: bool = False, purse: int | None = None) -> View:
+        """Everything that `decide` rests on; `taker` is the keeper's account, `purse` that from which it takes over."""
         epoch, margin = self._current()
-        latest = self.system.oracle.call.latest()
+        system, policy = self.system, epoch.policy
+        latest = system.oracle.call.latest()
         if latest[0] != epoch.header.epoch:
             raise BallastError(f"the chain is at epoch {latest[0]}, the bundle at hand is of {epoch.header.epoch}")
         watched = [
             account
             for account, held in self.book.accounts.items()
-            if account >= FIRST_ACCOUNT and account != taker and held.positions
+            if account >= FIRST_ACCOUNT and account not in (taker, purse) and (held.positions or held.cash < 0)
         ]
+        coin = system.oracle.call.mark(system.liquidator.call.coin())
         return View(
             epoch=latest[0],
             live=latest[2],
             fresh=latest[3],
             margin=margin,
             leaves=self.leaves,
-            accounts=tuple(self.account_view(a) for a in watched),
+            accounts=tuple(self.account_view(a, self.margin_of(a).mm_excess < 0) for a in watched),
             taker=self.account_view(taker),
             min_profit=min_profit,
             bad_debt=bad_debt,
+            timestamp=latest[1],
+            statuses={u.underlying: (system.oracle.call.mark(u.underlying) >> 72) & 255 for u in policy.underlyings},
+            grace=system.chain.timestamp < system.oracle.call.grace_until(),
+            rooms=self._rooms(latest[0], policy),
+            share=policy.shocks.bucket,
+            gas_price=system.chain.base_fee + TIP,
+            coin_price=(coin >> 176) & (2**64 - 1),
+            auction_length=system.takeover.call.length(),
+            purse=None if purse is None else self.account_view(purse),
+            insurance=self.book.accounts[INSURANCE].cash if INSURANCE in self.book.accounts else 0,
+            shortfall=self.book.accounts[SHORTFALL].cash if SHORTFALL in self.book.accounts else 0,
+            settling=self._settling(latest[2]) if latest[3] else (),
+            places=None if latest[3] else self._places(policy),
         )

@@ -177,6 +177,7 @@ class Desk:
     leaves : instrument leaves of the next epoch. marks : marks of the next epoch. posted, accounts : leaves and account
     tree of the latest one. seats : the committee, all but the last of which sign; none where every signature is
     believed.
+    share : of open interest that may be liquidated in a slot, 1e-6.
     """
 
     system: System
@@ -190,6 +191,7 @@ class Desk:
     _instruments: Tree = field(default_factory=lambda: Tree([]))
     _accounts: Tree = field(default_factory=lambda: Tree([]))
     _holders: list[int] = field(default_factory=list)
+    share: int = MICRO
     _salt: int = 0
     _book: Book = field(default_factory=Book)
     _read: int = -1
@@ -227,6 +229,7 @@ class Desk:
             policy.hash,
             seats=seats or (),
         )
+        desk.share = share
         desk.post()
         return desk
 
