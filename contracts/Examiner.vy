@@ -4,7 +4,8 @@
 @title Examiner
 @license GNU Affero General Public License v3.0 only
 @notice The witness that always works: an account's margin content built from all its positions, each leg proven under the
-        latest epoch. Anyone may have any account examined; the checkpoint then serves its next actions.
+        latest epoch. Anyone may have any account examined; the checkpoint then serves its next actions. At once, or part by part
+        in several transactions, with the same result.
 @custom:security Needs transient storage (EIP-1153) and memory copying (EIP-5656). Believes the latest header of the oracle.
 @custom:kill Nothing here can be stopped, and no state of the oracle but a halt stops it.
 """
@@ -27,6 +28,11 @@ exports: (
     engine.ledger,
     engine.oracle,
 )
+
+
+# @dev By account: keccak256(abi.encode(epoch, position hash, part)) of a check that is under way. It stands for nothing once
+#      the epoch or a position has changed: then no part can match it.
+_stages: HashMap[uint256, bytes32]
 
 
 @deploy
@@ -109,3 +115,75 @@ def check_full(
     log IExaminer.FullyChecked(account=account, epoch=latest.epoch, margin=found)
     engine._leave()
     return found
+
+
+@external
+def check_part(
+    account: uint256,
+    part: IExaminer.Part,
+    legs: DynArray[IMargin.Leg, constants.MAX_POSITIONS],
+    proof: DynArray[bytes32, constants.MAX_MULTIPROOF],
+    flags: DynArray[uint256, constants.MAX_FLAG_WORDS],
+) -> IExaminer.Part:
+    """
+    @notice Full check in parts: the next legs of an account, of one underlying or of more. With the last the checkpoint is
+            stored as by `check_full`, to the bit. Anyone may go on with what anyone began; an empty part begins anew.
+    @dev The part that is brought must be the one that the last call left, under the same epoch and position hash: only its hash
+         is kept. Ids ascend across parts, and in the end the legs are as many as the account has open.
+    @param account The account.
+    @param part What the calls before left: zeros and no vectors to begin.
+    @param legs Leaves of the next instruments in which it has a position, ids ascending.
+    @param proof Hashes of their multiproof.
+    @param flags Flags of the multiproof, packed.
+    @return Part What this call leaves.
+    """
+    engine._enter()
+    latest: IRiskOracle.Latest = staticcall engine.oracle.latest_instruments()
+    state: ILedger.Account = engine._holdings(account)
+    if part.count == 0:
+        assert part.last == 0 and part.cost == 0 and len(part.vectors) == 0, "examiner: malformed part"
+    else:
+        kept: bytes32 = keccak256(abi_encode(latest.epoch, state.position_hash, part))
+        assert self._stages[account] == kept, "examiner: another part, epoch or position"
+    size: uint256 = len(legs)
+    assert size != 0, "examiner: no legs"
+    count: uint256 = part.count + size
+    assert count <= margin._open_positions(state.head), "examiner: more than all positions"
+
+    after: IExaminer.Part = part
+    after.count = count
+    leaves: bytes32[constants.MAX_POSITIONS] = empty(bytes32[constants.MAX_POSITIONS])
+    i: uint256 = 0
+    for leg: IMargin.Leg in legs:
+        id: uint256 = instrument._id(leg.meta)
+        assert id > after.last, "examiner: legs not ascending"
+        quantity: int256 = engine._quantity(account, id)
+        assert quantity != 0, "examiner: no such position"
+        leaves[i] = keccak256(keccak256(abi_encode(leg)))
+        i += 1
+        if after.last >> 88 != id >> 88:
+            for k: uint256 in range(constants.VECTOR_WORDS):
+                after.vectors.append(constants.BIAS_63)
+        after.last = id
+        after.cost += instrument._closeout(leg.meta, quantity) << 128
+        if instrument._kind(id) == constants.TOKEN:
+            after.cost += convert(quantity * risk_array._mark(leg.array), uint256)
+        lots: uint256 = convert(convert(quantity, bytes32), uint256)  # modulo 2^256
+        sums: uint256[10] = risk_array._accumulate(empty(uint256[10]), leg.array, lots)
+        bias: uint256 = unsafe_mul(lots, constants.BIAS_31)
+        start: uint256 = len(after.vectors) - constants.VECTOR_WORDS
+        for k: uint256 in range(constants.VECTOR_WORDS):
+            after.vectors[start + k] = unsafe_add(after.vectors[start + k], unsafe_sub(sums[k], bias))
+    assert merkle._root_of_many(leaves, size, proof, flags) == latest.instrument_root, "examiner: legs not proven"
+
+    if count == margin._open_positions(state.head):
+        content: margin.Content = margin.Content(head=state.head, cost=after.cost, vectors=after.vectors)
+        found: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
+        self._stages[account] = empty(bytes32)
+        engine._store(state, content, latest.epoch)
+        log IExaminer.FullyChecked(account=account, epoch=latest.epoch, margin=found)
+    else:
+        self._stages[account] = keccak256(abi_encode(latest.epoch, state.position_hash, after))
+        log IExaminer.PartlyChecked(account=account, epoch=latest.epoch, part=after)
+    engine._leave()
+    return after

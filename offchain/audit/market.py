@@ -186,7 +186,7 @@ class Market:
         giver, receiver = (taker, maker) if args["maker_buys"] else (maker, taker)
         moves = [_position(giver, receiver, instrument, lots, lots * (args["price"] - funding), self.number)]
         if fee:
-            moves += [_cash(maker, INSURANCE, fee, TRADE_FEE), _cash(taker, INSURANCE, fee, TRADE_FEE)]
+            moves += [_cash(giver, INSURANCE, fee, TRADE_FEE), _cash(receiver, INSURANCE, fee, TRADE_FEE)]
         if instrument & 255 > LAST_DERIVATIVE or instrument not in self.ground.listed:
             self.findings.add("trade", where, "a listed derivative", hex(instrument))
         shrinks = {
