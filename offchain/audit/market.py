@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from offchain.audit.aftermath import Aftermath
 from offchain.audit.epochs import Epoch
 from offchain.audit.ground import Findings, Ground
 from offchain.audit.observed import Last
@@ -40,7 +41,7 @@ def _shrinks(before: int, change: int) -> bool:
 
 
 @dataclass
-class Market:
+class Market(Aftermath):
     """The state of everything, event by event.
 
     Attributes
