@@ -28,6 +28,7 @@ from lib import instrument
 from lib import margin
 from lib import merkle
 from lib import orders
+from lib import owner_rule
 from lib import risk_array
 
 implements: IClearingHouse
@@ -165,6 +166,8 @@ def trade(
     content_two: margin.Content = margin.Content(head=two.head, cost=taker_witness.cost, vectors=taker_witness.vectors)
     was_one: IMargin.Margin = margin._evaluate(content_one, one.cash, latest.margin)
     was_two: IMargin.Margin = margin._evaluate(content_two, two.cash, latest.margin)
+    healthy_one: bool = margin._is_healthy(content_one, was_one)
+    healthy_two: bool = margin._is_healthy(content_two, was_two)
 
     # The trade, and the fee of both.
     last_one: uint256 = one.last_trade_epoch
@@ -182,10 +185,10 @@ def trade(
     content_two = margin._apply(content_two, instrument_, -change, taker_before, two.head)
     again: bool = last_one >= latest.epoch
     now: IMargin.Margin = margin._evaluate(content_one, one.cash, latest.margin)
-    self._judge(was_one, now, margin._collateral(content_one), again, latest.fresh)
+    owner_rule._judge(was_one, healthy_one, now, margin._collateral(content_one), again, latest.fresh)
     again = last_two >= latest.epoch
     now = margin._evaluate(content_two, two.cash, latest.margin)
-    self._judge(was_two, now, margin._collateral(content_two), again, latest.fresh)
+    owner_rule._judge(was_two, healthy_two, now, margin._collateral(content_two), again, latest.fresh)
     log IClearingHouse.Filled(
         maker=maker.account,
         taker=taker.account,
@@ -356,31 +359,3 @@ def _shrinks(before: int256, change: int256) -> bool:
     if before > 0:
         return change < 0 and change >= -before
     return change > 0 and change <= -before
-
-
-@pure
-@internal
-def _judge(
-    before: IMargin.Margin, after: IMargin.Margin, collateral: int256, again: bool, fresh: bool
-):
-    """
-    @dev From HEALTHY an action ends HEALTHY. Below, it raises MM excess and does not lower IM excess, and is the account's
-         first trade of the epoch, so that nobody spoils the witness of a liquidation again and again. When the oracle is not
-         fresh, the requirement must not rise either.
-    @param before The account's margin before.
-    @param after And after, its fee paid.
-    @param collateral Value of its tokens, which does not change by a trade.
-    @param again Whether its positions changed in this epoch before.
-    @param fresh Whether the oracle is fresh.
-    """
-    if before.im_excess >= 0 and before.pv >= collateral:
-        assert after.im_excess >= 0, "house: below initial margin"
-        assert after.pv >= collateral, "house: quote equity below zero"
-    else:
-        assert after.mm_excess > before.mm_excess, "house: must raise maintenance excess"
-        # Else an owner could sell to himself off the mark, and leave the debt to insurance.
-        assert after.pv >= min(before.pv, 0), "house: must not end bankrupt"
-        assert after.im_excess >= before.im_excess, "house: must not lower initial excess"
-        assert not again, "house: one trade an epoch below initial margin"
-    if not fresh:
-        assert after.risk + after.closeout <= before.risk + before.closeout, "house: must not raise the requirement"

@@ -18,14 +18,17 @@ from interfaces import ILedger
 from lib import account_words
 from lib import accounts
 from lib import constants
+from lib import custody
 from lib import lock
 
 implements: ILedger
 initializes: accounts
+initializes: custody
 initializes: lock
 
 exports: (
     accounts.next_account,
+    custody.collateral_held,
     lock.enter,
     lock.is_engine,
     lock.leave,
@@ -91,8 +94,7 @@ def transfer_account(account: uint256, owner: address):
 def deposit(account: uint256, payer: address, amount: uint256):
     """
     @notice Take settlement tokens from the payer, who approved this contract, into an account's cash.
-    @dev The balance is compared only to refuse a token that takes a fee; the books do not rest on it. Cash rises after the
-         tokens came, so nothing that a token calls back can see cash that is not held.
+    @dev Cash rises after the tokens came, so nothing that a token calls back can see cash that is not held.
     @param account An account that exists, reserved ones included.
     @param payer Who pays.
     @param amount Micro-USD, not zero.
@@ -102,9 +104,7 @@ def deposit(account: uint256, payer: address, amount: uint256):
     reserved: bool = account >= constants.INSURANCE and account <= constants.FEES
     owned: bool = account >= constants.FIRST_ACCOUNT and account < accounts.next_account
     assert reserved or owned, "ledger: no such account"
-    held: uint256 = staticcall _TOKEN.balanceOf(self)
-    assert extcall _TOKEN.transferFrom(payer, self, amount, default_return_value=True), "ledger: token transfer failed"
-    assert staticcall _TOKEN.balanceOf(self) == held + amount, "ledger: token takes a fee"
+    custody._pull(_TOKEN, payer, amount)
     self.tokens_held += amount
     accounts._add_cash(account, account_words._signed(amount))
     log ILedger.Deposit(account=account, payer=payer, amount=amount)
@@ -148,8 +148,60 @@ def withdraw(account: uint256, to: address, amount: uint256) -> uint256:
     self.tokens_held = held - paid
     accounts._add_cash(account, -account_words._signed(paid))
     log ILedger.Withdrawal(account=account, to=to, amount=paid)
-    assert extcall _TOKEN.transfer(to, paid, default_return_value=True), "ledger: token transfer failed"
+    custody._push(_TOKEN, to, paid)
     return paid
+
+
+@external
+def deposit_token(
+    account: uint256, payer: address, instrument: uint256, collateral: ILedger.Collateral, lots: uint256, epoch: uint256
+) -> ILedger.Account:
+    """
+    @notice Take collateral tokens from the payer, who approved this contract, into an account's position.
+    @param account An owner's account.
+    @param payer Who pays.
+    @param instrument Instrument id of the token.
+    @param collateral The token and its smallest units in a lot.
+    @param lots Lots, not zero, below 2^32.
+    @param epoch What the account remembers as the epoch of its last trade.
+    @return Account The account after it.
+    """
+    lock._only_in_action()
+    assert account >= constants.FIRST_ACCOUNT and account < accounts.next_account, "ledger: no such account"
+    assert lots != 0 and lots < constants.SUM_LIMIT, "ledger: lots out of range"
+    assert not accounts._is_closed(instrument >> 88), "ledger: underlying is closed"
+    amount: uint256 = lots * collateral.units
+    custody._pull(IERC20(collateral.token), payer, amount)
+    custody.collateral_held[collateral.token] += amount
+    after: ILedger.Account = accounts._change(account, instrument, convert(lots, int256), 0, epoch)[0]
+    log ILedger.TokensDeposited(account=account, instrument=instrument, payer=payer, lots=lots, amount=amount, epoch=epoch)
+    return after
+
+
+@external
+def withdraw_token(
+    account: uint256, to: address, instrument: uint256, collateral: ILedger.Collateral, lots: uint256, epoch: uint256
+) -> ILedger.Account:
+    """
+    @notice Pay collateral tokens out of an account's position.
+    @dev The token is called last.
+    @param account An owner's account.
+    @param to Who gets the tokens.
+    @param instrument Instrument id of the token.
+    @param collateral The token and its smallest units in a lot.
+    @param lots Lots, not zero, below 2^32.
+    @param epoch What the account remembers as the epoch of its last trade.
+    @return Account The account after it.
+    """
+    lock._only_in_action()
+    assert lots != 0 and lots < constants.SUM_LIMIT, "ledger: lots out of range"
+    assert to != empty(address) and to != self, "ledger: bad recipient"
+    amount: uint256 = lots * collateral.units
+    custody.collateral_held[collateral.token] -= amount
+    after: ILedger.Account = accounts._change(account, instrument, -convert(lots, int256), 0, epoch)[0]
+    log ILedger.TokensWithdrawn(account=account, instrument=instrument, to=to, lots=lots, amount=amount, epoch=epoch)
+    custody._push(IERC20(collateral.token), to, amount)
+    return after
 
 
 @external
@@ -354,7 +406,7 @@ def closed(underlying: uint256) -> bool:
     @notice Whether positions in an underlying can only be settled.
     @param underlying Its number.
     """
-    return accounts._markets[underlying] & accounts._CLOSED != 0
+    return accounts._is_closed(underlying)
 
 
 @view

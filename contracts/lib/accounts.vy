@@ -111,6 +111,16 @@ def _short() -> uint256:
     return convert(max(owed - account_words._cash(self._holdings[constants.INSURANCE]), 0), uint256)
 
 
+@view
+@internal
+def _is_closed(underlying: uint256) -> bool:
+    """
+    @dev Whether positions in an underlying can only be settled.
+    @param underlying The underlying.
+    """
+    return self._markets[underlying] & _CLOSED != 0
+
+
 @internal
 def _move(
     giver: uint256, taker: uint256, instrument: uint256, lots: uint256, cash: int256, epoch: uint256, fee: uint256
@@ -129,7 +139,8 @@ def _move(
     assert giver != taker, "ledger: one account on both sides"
     assert lots != 0 and lots < constants.SUM_LIMIT, "ledger: lots out of range"
     market: uint256 = self._markets[instrument >> 88]
-    if giver != constants.CLEARING and taker != constants.CLEARING:
+    token: bool = instrument & constants.MASK_8 == constants.TOKEN
+    if giver != constants.CLEARING and taker != constants.CLEARING and not token:
         assert market & _CLOSED == 0, "ledger: underlying is closed"
     change: int256 = convert(lots, int256)
     charge: int256 = account_words._signed(fee)
@@ -176,6 +187,7 @@ def _change(
         self._holdings[account] = holdings
         self._lots[key] = account_words._with_lots(word, instrument, after)
         return account_words._account(account, 0, holdings, empty(bytes32)), 0
+    assert after >= 0 or instrument & constants.MASK_8 != constants.TOKEN, "ledger: more tokens than it has"
     holdings = account_words._with_position(holdings, instrument >> 88, before, after)
     self._put(account, held, holdings)
     self._lots[key] = account_words._with_lots(word, instrument, after)

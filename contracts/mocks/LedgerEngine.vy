@@ -143,3 +143,39 @@ def finish(account: uint256, checkpoint: bytes32, other: uint256, other_checkpoi
     """
     extcall self.ledger.enter()
     extcall self.ledger.finish(account, checkpoint, other, other_checkpoint)
+
+
+@external
+def deposit_token(
+    account: uint256, payer: address, instrument: uint256, collateral: ILedger.Collateral, lots: uint256, epoch: uint256
+):
+    """
+    @notice As the ledger's.
+    @param account As there.
+    @param payer As there.
+    @param instrument As there.
+    @param collateral As there.
+    @param lots As there.
+    @param epoch As there.
+    """
+    extcall self.ledger.enter()
+    after: ILedger.Account = extcall self.ledger.deposit_token(account, payer, instrument, collateral, lots, epoch)
+    extcall self.ledger.leave()
+
+
+@external
+def withdraw_token(
+    account: uint256, to: address, instrument: uint256, collateral: ILedger.Collateral, lots: uint256, epoch: uint256
+):
+    """
+    @notice As the ledger's.
+    @param account As there.
+    @param to As there.
+    @param instrument As there.
+    @param collateral As there.
+    @param lots As there.
+    @param epoch As there.
+    """
+    extcall self.ledger.enter()
+    after: ILedger.Account = extcall self.ledger.withdraw_token(account, to, instrument, collateral, lots, epoch)
+    extcall self.ledger.leave()

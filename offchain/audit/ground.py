@@ -18,7 +18,10 @@ from offchain.risk.policy import Policy
 
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, EncodingError, DecodingError)
 """What reading something that somebody else made may raise."""
-LEDGER = ("AccountOpened", "AccountTransferred", "Deposit", "Withdrawal", "CashMoved", "PositionMoved")
+LEDGER = (
+    "AccountOpened", "AccountTransferred", "Deposit", "Withdrawal", "CashMoved", "PositionMoved", "TokensDeposited",
+    "TokensWithdrawn",
+)  # fmt: skip
 
 
 @dataclass
@@ -114,6 +117,8 @@ class Ground:
                 elif event.name == "InstrumentsListed":
                     for instrument in event.args["instruments"]:
                         out.listed.setdefault(instrument, event.block_number)
+                elif event.name == "TokenListed":
+                    out.listed.setdefault(event.args["instrument"], event.block_number)
                 elif event.name == "EpochPosted" and isinstance(event.args["header"][2], int):
                     blocks.add(event.args["header"][2])
         out.snapshots.update(snapshots(record.events, blocks))

@@ -16,7 +16,7 @@ from offchain.audit.ground import Findings, Ground
 from offchain.audit.observed import Last
 from offchain.audit.recompute import LIVE, OPEN, Margin, Mark, margin_of
 from offchain.audit.record import Record
-from offchain.audit.replay import CLEARING, PENALTY, REWARD, TRADE_FEE, Books
+from offchain.audit.replay import CLEARING, PENALTY, REWARD, SHARED, SHORTFALL, TRADE_FEE, Books
 from offchain.chain.backends import Event
 from offchain.risk.policy import Policy
 
@@ -154,6 +154,11 @@ class Market(Aftermath):
         where = f"{where} of account {account}"
         positions = self.books.positions[account]
         traded = self.books.traded.get(account, 0)
+        held, short = self.books.tokens_held, self.books.short
+        moves = self._take()
+        asked = event.args["amount"] + sum(args["amount"] for _, args in moves)
+        part = [_cash(account, SHORTFALL, asked - asked * held // (held + short), SHARED)] if short else []
+        self.findings.same("withdrawal", f"{where}, its part of what nobody can pay", part, moves)
         self.books.apply(event)
         if not positions:
             if self.books.cash[account] < 0:

@@ -65,7 +65,7 @@ def read_record(system: System, bundle_dir: Path) -> Record:
     """
     contracts = [
         system.registry, system.committee, system.oracle, system.ledger, system.clearing, system.liquidator,
-        system.examiner, system.takeover, system.settlement, system.fallback,
+        system.examiner, system.takeover, system.settlement, system.fallback, system.collateral,
     ]  # fmt: skip
     last = system.chain.block_number
     events = chain_order(system.chain.events(contracts, system.deployed_at, last))

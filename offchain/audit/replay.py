@@ -14,8 +14,8 @@ from offchain.chain.backends import Event
 
 ZERO_HASH = bytes(32)
 MAX_SUM = 1 << 32
-CLEARING = 2
-TRADE_FEE, PENALTY, REWARD = 1, 2, 3
+INSURANCE, CLEARING, SHORTFALL = 1, 2, 3
+TRADE_FEE, PENALTY, REWARD, SHARED = 1, 2, 3, 21
 """Reasons of `CashMoved`: contracts/lib/constants.vy."""
 
 
@@ -38,6 +38,7 @@ class Books:
     owners: dict[int, str] = field(default_factory=dict)
     versions: dict[int, int] = field(default_factory=dict)
     traded: dict[int, int] = field(default_factory=dict)
+    collateral: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     deposits: int = 0
     withdrawals: int = 0
     problems: list[str] = field(default_factory=list)
@@ -83,6 +84,20 @@ class Books:
         self.cash[taker] -= args["cash"]
         self.traded[giver] = self.traded[taker] = args["epoch"]
 
+    def _TokensDeposited(self, args: dict[str, Any], where: str) -> None:
+        self._tokens(args, args["lots"], where)
+
+    def _TokensWithdrawn(self, args: dict[str, Any], where: str) -> None:
+        self._tokens(args, -args["lots"], where)
+
+    def _tokens(self, args: dict[str, Any], lots: int, where: str) -> None:
+        account, instrument = args["account"], args["instrument"]
+        self._change(account, instrument, lots, where)
+        self.collateral[instrument] += lots
+        self.traded[account] = args["epoch"]
+        if self.positions[account].get(instrument, 0) < 0:
+            self.problems.append(f"{where}: account {account} holds less than no tokens of {instrument:#x}")
+
     def _change(self, account: int, instrument: int, lots: int, where: str) -> None:
         held = self.positions[account]
         held[instrument] = held.get(instrument, 0) + lots
@@ -99,9 +114,18 @@ class Books:
         """What came in less what went out, micro-USD."""
         return self.deposits - self.withdrawals
 
+    @property
+    def short(self) -> int:
+        """What nobody can pay, micro-USD: debts of owners who hold nothing, less what shortfall and insurance have."""
+        debts = sum(-c for a, c in self.cash.items() if a >= 256 and c < 0 and not self.positions.get(a))
+        owed = debts - self.cash[SHORTFALL]
+        return max(owed - self.cash[INSURANCE], 0) if owed > 0 else 0
+
     def net(self) -> dict[int, int]:
-        """Sum of positions over all accounts by instrument: all zero in honest books."""
+        """Sum of positions over all accounts by instrument, of a token less those held: all zero in honest books."""
         out: defaultdict[int, int] = defaultdict(int)
+        for instrument, lots in self.collateral.items():
+            out[instrument] -= lots
         for held in self.positions.values():
             for instrument, lots in held.items():
                 out[instrument] += lots

@@ -30,8 +30,9 @@ _NAMES = {
     "takeover": "Takeover",
     "fallback": "Fallback",
     "examiner": "Examiner",
+    "collateral": "Collateral",
 }
-_ENGINES = ("clearing", "liquidator", "settlement", "takeover", "fallback", "examiner")
+_ENGINES = ("clearing", "liquidator", "settlement", "takeover", "fallback", "examiner", "collateral")
 
 
 class Seat(Protocol):
@@ -68,6 +69,7 @@ class System:
     takeover: Contract
     fallback: Contract
     examiner: Contract
+    collateral: Contract
     deployed_at: int
 
     @classmethod
@@ -149,7 +151,8 @@ class System:
         takeover = chain.deploy(made("Takeover"), ledger, oracle, liquidator, cadence.auction, sender=deployer)
         fallback = chain.deploy(made("Fallback"), ledger, oracle, liquidator, registry, sender=deployer)
         examiner = chain.deploy(made("Examiner"), ledger, oracle, sender=deployer)
-        engines = (clearing, liquidator, settlement, takeover, fallback, examiner)
+        collateral = chain.deploy(made("Collateral"), ledger, oracle, registry, sender=deployer)
+        engines = (clearing, liquidator, settlement, takeover, fallback, examiner, collateral)
         ledger.send.set_engines([each.address for each in engines], sender=deployer)
         if left:
             raise BallastError(f"no contract {', '.join(sorted(left))} was deployed: a variant without effect")
@@ -170,6 +173,7 @@ class System:
             "oracle.committee": (self.oracle.call.committee(), self.committee),
             "oracle.registry": (self.oracle.call.registry(), self.registry),
             "clearing.registry": (self.clearing.call.registry(), self.registry),
+            "collateral.registry": (self.collateral.call.registry(), self.registry),
             "settlement.registry": (self.settlement.call.registry(), self.registry),
             "takeover.liquidator": (self.takeover.call.liquidator(), self.liquidator),
             "fallback.liquidator": (self.fallback.call.liquidator(), self.liquidator),

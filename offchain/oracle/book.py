@@ -99,6 +99,8 @@ class Book:
         By account id, reserved ones included.
     tokens_held : int
         Settlement tokens that came in less those that went out, micro-USD.
+    collateral : dict of int to int
+        Lots of each collateral token that came in less those that went out, by instrument id.
     position_version : int
         How many position changes were applied; a cache of portfolios is good while it stands.
     """
@@ -107,6 +109,7 @@ class Book:
         self.accounts: dict[int, Account] = {account: Account() for account in RESERVED}
         self.next_account = FIRST_ACCOUNT
         self.tokens_held = 0
+        self.collateral: dict[int, int] = {}
         self.position_version = 0
         self._last = (-1, -1)
 
@@ -155,6 +158,11 @@ class Book:
             case "CashMoved":
                 self._account(args["giver"]).cash -= args["amount"]
                 self._account(args["taker"]).cash += args["amount"]
+            case "TokensDeposited" | "TokensWithdrawn":
+                lots = args["lots"] if event.name == "TokensDeposited" else -args["lots"]
+                self._move(args["account"], args["instrument"], lots, 0, args["epoch"])
+                self.collateral[args["instrument"]] = self.collateral.get(args["instrument"], 0) + lots
+                self.position_version += 1
             case "PositionMoved":
                 lots, cash, epoch = args["lots"], args["cash"], args["epoch"]
                 self._move(args["giver"], args["instrument"], -lots, cash, epoch)
@@ -190,7 +198,8 @@ class Book:
         return max(owed - self.accounts[INSURANCE].cash, 0) if owed > 0 else 0
 
     def check(self) -> None:
-        """Check the sums: cash against tokens held, positions of each instrument against zero, and the limits.
+        """Check the sums: cash against tokens held, positions of each instrument against zero, those of a collateral
+        token against the tokens held, and the limits.
 
         Raises
         ------
@@ -200,7 +209,7 @@ class Book:
         cash = sum(state.cash for state in self.accounts.values())
         if cash != self.tokens_held:
             raise BookError(f"sum of cash {cash} is not tokens held {self.tokens_held}")
-        net: dict[int, int] = {}
+        net = {instrument: -lots for instrument, lots in self.collateral.items()}
         for number, state in self.accounts.items():
             for instrument, lots in state.positions.items():
                 net[instrument] = net.get(instrument, 0) + lots

@@ -166,6 +166,8 @@ class Reader:
                 self._policies.append((event.block_number, Policy.decode(encoded)))
             elif event.name == "InstrumentsListed":
                 self._listings.append((event.block_number, event.args["instruments"]))
+            elif event.name == "TokenListed":
+                self._listings.append((event.block_number, (event.args["instrument"],)))
         self._registry_block = max(self._registry_block, block)
 
     def _book_at(self, block: int) -> Book:

@@ -18,7 +18,7 @@ from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
 from offchain.risk import portable
 from offchain.risk.policy import Policy, RowKind, VolatilityMove
 from offchain.risk.scenarios import Grid
-from offchain.units import DAY, DRIFT_VALUE, MAX_VALUE, MICRO, SCENARIOS, YEAR, ceil_div, to_micro_nearest
+from offchain.units import BASIS, DAY, DRIFT_VALUE, MAX_VALUE, MICRO, SCENARIOS, YEAR, ceil_div, to_micro_nearest
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -282,7 +282,8 @@ def close_out(
 
     Parameters
     ----------
-    instrument : not a token: policy version 1 holds no haircut.
+    instrument : of a token, both costs are its haircut, ``ceil(forward / lots_per_unit * haircut)``, at most what it is
+        worth in the worst row, so that bringing tokens never lowers an excess by itself.
     forward : micro-USD per unit. array : its risk array. open_interest : lots held long in it by all accounts.
     scan_range : of the underlying, 1e-6. policy : shocks, depth and lots per unit.
 
@@ -293,10 +294,8 @@ def close_out(
     Raises
     ------
     ValueError
-        A token, a negative open interest, or a cost that does not fit 32 bits.
+        A negative open interest, or a cost that does not fit 32 bits.
     """
-    if instrument.kind is Kind.TOKEN:
-        raise ValueError(f"{instrument.symbol()}: policy version {policy.version} holds no haircut for tokens")
     if open_interest < 0:
         raise ValueError(f"open interest {open_interest} of {instrument.symbol()} is negative")
     listed, shocks = policy.underlying(instrument.underlying), policy.shocks
@@ -304,6 +303,9 @@ def close_out(
     rate = shocks.half_spread * listed.depth + shocks.impact * open_interest
     cost = ceil_div(int(forward) * rate, scale * listed.depth)
     long_cost = short_cost = cost
+    if instrument.kind is Kind.TOKEN:
+        cost = ceil_div(int(forward) * listed.haircut, BASIS * listed.lots_per_unit)
+        long_cost = short_cost = min(cost, max(min(int(v) for v in array), 0))
     if instrument.kind.is_option:
         long_cost = min(cost, max(min(int(v) for v in array), 0))
         minimum = max(shocks.short_option_minimum, ceil_div(scan_range, 16))

@@ -252,7 +252,7 @@ class UnderlyingParams:
     r_min, r_max : bounds of its scan range, 1e-6.
     slew_up, slew_down : most that the scan range moves a slot, 1e-6 of itself.
     depth : lots that trade at the cost `impact`.
-    open_interest : most open interest of an instrument as a multiple of depth, 1e-2.
+    open_interest : most open interest of the underlying, all its derivatives together, as a multiple of depth, 1e-2.
     haircut : of a token's price in its close-out cost, 1e-4.
     """
 

@@ -207,20 +207,29 @@ class Desk:
         price: Mapping[int, int] | None = None,
         share: int = MICRO,
         coin: int = NO_COIN,
+        tokens: Sequence[tuple[int, str, int]] = (),
     ) -> Desk:
         """Deploy everything, list `instruments`, post a first epoch.
 
         Parameters
         ----------
         unlisted : have leaves but are not listed. share : as in `leaping`. coin : what gas is paid in; an underlying
-        without a mark unless told, so that no reward is raised to its gas.
+        without a mark unless told, so that no reward is raised to its gas. tokens : collateral tokens of `chain`:
+        instrument, address, decimals.
         """
         policy = leaping(policy or default_policy(), share)
         chain = chain or RevmChain(timestamp=START)
         system = System.deploy(
-            chain, chain.accounts[0], policy.encode(), seats, HOURLY, instruments=sorted(instruments), coin=coin
+            chain,
+            chain.accounts[0],
+            policy.encode(),
+            seats,
+            HOURLY,
+            instruments=sorted(instruments),
+            coin=coin,
+            tokens=tokens,
         )
-        every = sorted([*instruments, *unlisted])
+        every = sorted([*instruments, *unlisted, *(token[0] for token in tokens)])
         desk = cls(
             system,
             policy.margin,

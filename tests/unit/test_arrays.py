@@ -184,9 +184,15 @@ def test_close_out__option__capped_long_and_minimum_short() -> None:
     assert close_out(call, 8_000 * MICRO, [0] * 40, 10**6, 160_000, POLICY) == (1, 92_001)
 
 
+def test_close_out__token__costs_its_haircut() -> None:
+    """10 % of 8 dollars a lot, whatever the open interest; at most what the worst row leaves."""
+    token = Instrument(1, Kind.TOKEN)
+    haircut = POLICY.underlying(1).haircut * 8 * MICRO // 10_000
+    assert close_out(token, 8_000 * MICRO, [8 * MICRO] * 40, 10**6, 160_000, POLICY) == (haircut + 1, haircut + 1)
+    assert close_out(token, 8_000 * MICRO, [8 * MICRO] * 39 + [77], 0, 160_000, POLICY) == (78, 78)
+
+
 def test_close_out__bad_input__refused() -> None:
-    with pytest.raises(ValueError, match="no haircut for tokens"):
-        close_out(Instrument(1, Kind.TOKEN), 8_000 * MICRO, [0] * 40, 0, 160_000, POLICY)
     with pytest.raises(ValueError, match="open interest -1"):
         close_out(Instrument(1, Kind.PERPETUAL), 8_000 * MICRO, [0] * 40, -1, 160_000, POLICY)
     with pytest.raises(ValueError, match="does not fit 32 bits"):
