@@ -1,0 +1,116 @@
+"""Long campaigns of the machine, and what to do with a failure.
+
+python tests/stateful/campaign.py fuzz --minutes 10 [--jobs 2] [--seed 1]     new sequences until the time is over
+python tests/stateful/campaign.py replay FILE                                 a kept sequence once more
+python tests/stateful/campaign.py shrink FILE                                 fewer moves with the same error
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from machine import Failure, load, plan, play, shrink  # noqa: E402
+from shards import Tally  # noqa: E402
+
+KEPT = ROOT / "out" / "stateful"
+REGRESSIONS = Path(__file__).resolve().parent / "regressions"
+
+
+def one(job: tuple[int, int]) -> tuple[int, Tally]:
+    """A sequence by its seed."""
+    seed, length = job
+    tally = Tally()
+    KEPT.mkdir(parents=True, exist_ok=True)
+    tally.add(seed, play(plan(seed, length)), KEPT)
+    return seed, tally
+
+
+def seeds(first: int, length: int, until: float) -> Iterator[tuple[int, int]]:
+    """Seeds until the time is over."""
+    while time.monotonic() < until:
+        yield first, length
+        first += 1
+
+
+def fuzz(minutes: float, jobs: int, first: int, length: int) -> int:
+    """New sequences until the time is over; a line every ten seconds, and what was met in the end."""
+    began = said = time.monotonic()
+    total, count = Tally(), 0
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for seed, tally in pool.imap_unordered(one, _paced(first, length, began + 60 * minutes, pool, jobs)):
+            total.merge(tally)
+            count += 1
+            for error in tally.errors:
+                print(error, flush=True)
+            now = time.monotonic()
+            if now - said > 10:
+                said = now
+                print(_line(total, count, seed, now - began), flush=True)
+    print(_line(total, count, first + count - 1, time.monotonic() - began))
+    _report(total)
+    if total.errors:
+        print(
+            f"\n{len(total.errors)} sequences failed; they are kept in {KEPT}. Shrink one, and put it into {REGRESSIONS}."
+        )
+    return 1 if total.errors else 0
+
+
+def _paced(first: int, length: int, until: float, pool: object, jobs: int) -> Iterator[tuple[int, int]]:
+    return seeds(first, length, until)
+
+
+def _line(total: Tally, count: int, seed: int, seconds: float) -> str:
+    rate = total.attempts / max(seconds, 1e-9)
+    return (
+        f"{seconds:6.0f} s  {count} sequences, {total.attempts} actions, {rate:.0f} a second, "
+        f"{len(total.reasons) - 1} refusals, {len(total.transitions)} transitions, {len(total.errors)} failures"
+    )
+
+
+def _report(total: Tally) -> None:
+    for title, table in (("refusals", total.reasons), ("done", total.done), ("transitions", total.transitions)):
+        print(f"\n{title}")
+        for name, number in sorted(table.items()):
+            print(f"  {number:8d}  {name or '(success)'}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_subparsers(dest="what", required=True)
+    run = what.add_parser("fuzz")
+    run.add_argument("--minutes", type=float, default=10)
+    run.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    run.add_argument("--seed", type=int, default=1_000)
+    run.add_argument("--length", type=int, default=460)
+    for name in ("replay", "shrink"):
+        what.add_parser(name).add_argument("file", type=Path)
+    args = parser.parse_args()
+    if args.what == "fuzz":
+        return fuzz(args.minutes, args.jobs, args.seed, args.length)
+    steps = load(args.file)
+    found = play(steps)
+    print(found.error or "it runs through")
+    if args.what == "shrink" and found.error:
+        seed = json.loads(args.file.read_text())["seed"]
+        fewer = shrink(found.steps, found.error)
+        path = args.file.with_suffix(".shrunk.json")
+        Failure(seed, play(fewer).error, fewer).save(path)
+        print(f"{len(fewer)} of {len(steps)} moves are enough: {path}")
+        for step in fewer:
+            print("  ", *step)
+    return 1 if found.error else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

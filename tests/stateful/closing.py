@@ -1,0 +1,62 @@
+"""The way out: the oracle stops for good, everything is settled at the feeds' prices, and all equity leaves."""
+
+from __future__ import annotations
+
+from random import Random
+
+from bench import Call, Disagreement
+from moves import World
+from moves_oracle import tell_feeds
+from twin.core import INSURANCE, NOTHING, SHORTFALL
+
+
+def leave(world: World) -> None:
+    """From whatever state: every owner ends with everything that the account is worth.
+
+    Raises
+    ------
+    Disagreement
+        Something cannot be settled, or cash that is there does not leave.
+    """
+    bench, twin = world.bench, world.bench.twin
+    if twin.clock.halted and twin.clock.instruments == bytes(32):
+        fitting = [h for h in world.headers if h.timestamp == twin.clock.time]
+        if not fitting:
+            return  # halted twice over: only a next epoch is left, and none comes
+        must(world, Call("reinstate", (fitting[-1],), bench.stranger, price=True))
+        world.use(fitting[-1])
+    since = max(twin.stale_since, twin.clock.time + twin.max_age)
+    bench.wait(max(since + 2 * twin.exit_delay - bench.now, 0) + 1)
+    tell_feeds(world, Random(0))
+    world.tick()
+    held = {i for n in world.own() for i in twin.account(n).positions}
+    for underlying in sorted({i >> 88 for i in held if twin.lot_price(i) is None}):
+        if underlying not in twin.exits:
+            must(world, Call("begin_exit", (underlying,), bench.stranger))
+            world.exit_grounds[underlying] = world.ground
+    for identifier in sorted(held):
+        if twin.lot_price(identifier) is None:
+            ground = world.exit_grounds[identifier >> 88]
+            if identifier not in ground.leaves:
+                raise Disagreement(f"instrument {identifier:#x} is held and has no leaf to exit by")
+            must(world, Call("fix_exit", (ground.leg(identifier), ground.proof(identifier)), bench.stranger))
+    for number in world.own():
+        ids = sorted(twin.account(number).positions)
+        if ids:
+            must(world, Call("settle", (number, ids), bench.stranger, (number, 2)))
+    for number in world.own():
+        if twin.account(number).cash < 0:
+            must(world, Call("absorb", (number,), bench.stranger, (INSURANCE, SHORTFALL)))
+    if twin.account(2).cash or twin.account(2).positions:
+        raise Disagreement(f"the clearing account is left with {twin.account(2)}")
+    for number in world.own():
+        account = twin.account(number)
+        if account.cash > 0 and account.cash <= twin.held:
+            must(world, Call("withdraw", (number, account.cash, bench.stranger, NOTHING), account.owner, (number,)))
+
+
+def must(world: World, call: Call) -> None:
+    """Do what must be possible."""
+    reason = world.do(call)
+    if reason is not None:
+        raise Disagreement(f"on the way out, {call.method}{call.args[:1]} was refused: {reason}")
