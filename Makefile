@@ -14,7 +14,7 @@ endif
 DEMO_ARGS ?=
 MINUTES ?= 10
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test fuzz lint bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ test: setup lint ## Lint, then all tests
 	  if [ -d "$$anvil" ]; then PATH="$(CURDIR)/$$anvil:$$PATH"; network=ethereum:local:foundry; fi; \
 	done; \
 	$(BIN)/ape test --disable-isolation -o addopts=-q tests/integration --network $${network:-ethereum:local:test}
+
+fuzz: setup ## Run contracts against their Python twin for MINUTES=n, print what was met
+	@$(BIN)/python tests/stateful/campaign.py fuzz --minutes $(MINUTES)
 
 lint: setup ## ruff, mypy, and the contract checks
 	@$(BIN)/ruff check .

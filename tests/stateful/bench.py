@@ -20,6 +20,7 @@ from twin.liquidator import Bid
 from twin.oracle import Feed
 from twin.registry import BadPolicy
 from twin.settlement import Twin
+from words import encode, integers
 
 from offchain.chain.artifacts import Artifact, artifact
 from offchain.chain.backends import RawLog, dev_account
@@ -92,6 +93,13 @@ class Call:
     function: str = ""
 
 
+def _reason(error: RuntimeError) -> str:
+    text = str(error)
+    if "output: 0x" not in text:
+        return text
+    return revert_reason(bytes.fromhex(text.split("output: 0x")[1].split(" ")[0]))
+
+
 def plain(value: Any) -> Any:
     """An argument as the codec takes it."""
     if isinstance(value, Signature):
@@ -105,15 +113,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-class QuietChain(RevmChain):
-    """Keeps its logs undecoded: nobody reads receipts here."""
-
-    def decode(self, logs: Any) -> Any:
-        return super().decode(logs) if self.loud else []
-
-    loud = False
-
-
 class Bench:
     """A deployed system, its twin, and the market.
 
@@ -123,7 +122,7 @@ class Bench:
     """
 
     def __init__(self, variants: Mapping[str, Artifact] | None = None) -> None:
-        chain = self.chain = QuietChain(timestamp=START)
+        chain = self.chain = RevmChain(timestamp=START)
         self.keys: list[LocalAccount] = [dev_account(k) for k in range(10)]
         self.owner, self.guardian, self.challenger, self.stranger = (k.address for k in self.keys[:4])
         self.people = [k.address for k in self.keys[3:9]]
@@ -132,12 +131,10 @@ class Bench:
         mocks = [chain.deploy(artifact("mocks/MockFeed"), 8, 1, START, sender=self.keys[0]) for _ in range(4)]
         self.mocks = {m.address: m for m in mocks}
         feeds = [(u, mocks[u - 1].address, 3 * 3_600, 0, 10**20) for u in (1, 2, 3)]
-        chain.loud = True
         self.system = System.deploy(
             chain, self.keys[0], policy.encode(), None, CADENCE, instruments=first_instruments(),
             guardian=self.guardian, feeds=feeds, variants=variants,
         )  # fmt: skip
-        chain.loud = False
         self.contracts = {name: getattr(self.system, name) for name in {pair[0] for pair in METHODS.values()}}
         self.wallet = chain.deploy(artifact("mocks/Wallet"), self.keys[9].address, sender=self.keys[0])
         self.people.append(self.wallet.address)
@@ -192,9 +189,9 @@ class Bench:
     def set_feed(self, address: str, answer: int, updated: int, mode: int = 0) -> None:
         """A mock feed says something else."""
         mock, feed = self.mocks[address], self.twin.feeds[address]
-        mock.send.set(answer, updated, sender=self.keys[0])
+        self.raw(self.owner, address, mock.function("set").encode((answer, updated)))
         if feed.mode != mode:
-            mock.send.misbehave(mode, sender=self.keys[0])
+            self.raw(self.owner, address, mock.function("misbehave").encode((mode,)))
         feed.answer, feed.updated, feed.mode = answer, updated, mode
 
     def mint(self, person: str, amount: int) -> None:
@@ -225,50 +222,63 @@ class Bench:
         return Signature(r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([v]), key.address, digest)
 
     # calls
+    def peek(self, to: str, data: bytes) -> tuple[str | None, bytes]:
+        """A call on a snapshot, in the block that was last: None and its answer, or the reason of the refusal."""
+        evm = self.chain.evm
+        evm.reset_transient_storage()
+        mark = evm.snapshot()
+        try:
+            return None, bytes(evm.message_call(ZERO, to, data))
+        except RuntimeError as error:
+            return _reason(error), b""
+        finally:
+            evm.revert(mark)
+
     def raw(self, sender: str, to: str, data: bytes, commit: bool = True) -> tuple[str | None, bytes]:
-        """A transaction, or one on a snapshot: None and its answer, or the reason of the refusal."""
-        chain = self.chain
+        """A transaction in the next block, or one on a snapshot: None and its answer, or the reason of the refusal."""
+        chain, evm = self.chain, self.chain.evm
         if sender == self.wallet.address:
             sender, to, data = self.stranger, sender, self.wallet.function("run").encode((to, data))
-        number, timestamp = chain.block_number + 1, chain.timestamp + 1
-        chain._enter_block(number, timestamp)
-        chain.evm.reset_transient_storage()
-        mark = chain.evm.snapshot()
+        before = chain._number, chain._time
+        chain._number, chain._time = before[0] + 1, before[1] + 1
+        chain._enter_block()
+        evm.reset_transient_storage()
+        mark = evm.snapshot()
+        reason, out = None, b""
         try:
-            out = bytes(chain.evm.message_call(sender, to, data))
+            out = bytes(evm.message_call(sender, to, data))
         except RuntimeError as error:
-            chain.evm.revert(mark)
-            chain._enter_block(chain.block_number, chain.timestamp)
-            text = str(error)
-            if "output: 0x" not in text:
-                return text, b""
-            return revert_reason(bytes.fromhex(text.split("output: 0x")[1].split(" ")[0])), b""
-        if not commit:
-            chain.evm.revert(mark)
-            chain._enter_block(chain.block_number, chain.timestamp)
-            return None, out
-        chain.evm.commit()
-        chain._number, chain._time = number, timestamp
-        result = chain.evm.result
+            reason = _reason(error)
+        if reason is not None or not commit:
+            evm.revert(mark)
+            chain._number, chain._time = before
+            chain._enter_block()
+            return reason, out
+        evm.commit()
+        result = evm.result
         assert result is not None, "a transaction was just run"
-        for index, log in enumerate(result.logs):
-            body = log.data[1] if isinstance(log.data, tuple) else log.data
-            topics = [bytes.fromhex(t.removeprefix("0x")) if isinstance(t, str) else bytes(t) for t in log.topics]
-            chain._logs.append(RawLog(log.address, topics, bytes(body), number, index, ""))
+        logs = [
+            RawLog(log.address, [bytes.fromhex(t[2:]) for t in log.topics], log.data[1], chain._number, index, "")
+            for index, log in enumerate(result.logs)
+        ]
+        chain._logs += logs
+        chain._log_blocks += [chain._number] * len(logs)
         return None, out
 
     def read(self, contract: str, function: str, *args: Any) -> Any:
         """A view; the reason as a string where it refuses."""
-        target = self.contracts[contract] if contract in self.contracts else getattr(self.system, contract)
+        target = self.contracts[contract]
         found = target.function(function)
-        reason, out = self.raw(ZERO, target.address, found.encode(tuple(plain(a) for a in args)), commit=False)
+        values = [plain(a) for a in args]
+        reason, out = self.peek(target.address, found.selector + encode(found.inputs, values))
         return found.decode(out) if reason is None else reason
 
     def data(self, call: Call) -> tuple[str, bytes]:
         """Where a call goes, and its calldata."""
         contract, function = METHODS[call.method]
         target = self.contracts[contract]
-        return target.address, target.function(call.function or function).encode(tuple(plain(a) for a in call.args))
+        found = target.function(call.function or function)
+        return target.address, found.selector + encode(found.inputs, [plain(a) for a in call.args])
 
     def attempt(self, call: Call) -> str | None:
         """Do it on the chain and in the twin; None, or why both refused.
@@ -316,7 +326,7 @@ class Bench:
                 same = found == wanted
             if not same:
                 raise Disagreement(f"account {number} is {found}, not {account}")
-        _, out = self.raw(ZERO, self.system.ledger.address, self._held, commit=False)
+        _, out = self.peek(self.system.ledger.address, self._held)
         held = int.from_bytes(out, "big")
         if not total == held == self.twin.held:
             raise Disagreement(f"cash sums to {total}, {held} are held, the twin holds {self.twin.held}")
@@ -324,8 +334,10 @@ class Bench:
     def margin_by(self, call_to: str, *args: Any) -> Margin | str:
         """A margin that a contract computes from a witness."""
         contract, function = ("examiner", "check_full") if call_to == "full" else ("clearing", "check")
-        out = self.read(contract, function, *args)
-        return out if isinstance(out, str) else Margin(*out)
+        target = self.contracts[contract]
+        found = target.function(function)
+        reason, out = self.peek(target.address, found.selector + encode(found.inputs, args))
+        return Margin(*integers(out)) if reason is None else reason
 
     def insurance(self) -> int:
         """What insurance has, less shortfall."""

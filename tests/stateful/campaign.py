@@ -60,9 +60,7 @@ def fuzz(minutes: float, jobs: int, first: int, length: int) -> int:
     print(_line(total, count, first + count - 1, time.monotonic() - began))
     _report(total)
     if total.errors:
-        print(
-            f"\n{len(total.errors)} sequences failed; they are kept in {KEPT}. Shrink one, and put it into {REGRESSIONS}."
-        )
+        print(f"\n{len(total.errors)} sequences failed, kept in {KEPT}: shrink one and put it into {REGRESSIONS}")
     return 1 if total.errors else 0
 
 

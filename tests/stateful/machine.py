@@ -7,6 +7,7 @@ sequence when moves are left out of it.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,7 @@ def play(
 
 def kind_of(error: str) -> str:
     """An error without its numbers: what has to stay the same while a sequence is shrunk."""
-    return "".join("#" if c.isdigit() or c == "-" else c for c in error.split(" is (")[0]).replace("##", "#")[:40]
+    return re.sub(r"-?[0-9]+", "#", error.split(" is (")[0])[:40]
 
 
 def shrink(

@@ -39,9 +39,8 @@ def first_instruments() -> list[int]:
     for u in (1, 2):
         listed += [Instrument(u, Kind.FUTURE, SOON), Instrument(u, Kind.FUTURE, LATER)]
         for strike in (PRICES[u], PRICES[u] * 11 // 10):
-            listed += [
-                Instrument(u, kind, expiry, strike) for kind in (Kind.CALL, Kind.PUT) for expiry in (SOON, LATER)
-            ]
+            for expiry in (SOON, LATER):
+                listed += [Instrument(u, kind, expiry, strike) for kind in (Kind.CALL, Kind.PUT)]
     return sorted(each.id for each in listed)
 
 
@@ -67,10 +66,14 @@ class Terms:
     status: int = 1
 
 
+Packed = tuple[InstrumentLeaf, Leg, bytes]
+"""A leaf, as contracts take it, and its hash."""
+
+
 @cache
 def _arrayed(
     identifier: int, index: int, volatility: int, funding: int, scan: int, status: int, rows: tuple[Row, ...]
-) -> InstrumentLeaf:
+) -> Packed:
     instrument = Instrument.from_id(identifier)
     per_unit, strike, kind = LOTS[instrument.underlying], instrument.strike, instrument.kind
 
@@ -102,7 +105,9 @@ def _arrayed(
     cost = index // per_unit // 1000 + 1
     least = index * 3 // (400 * per_unit) if kind.is_option else 0
     iv = volatility if kind.is_option else 0
-    return InstrumentLeaf(identifier, index, iv, cost, max(cost, least), Status(status), tuple(values))
+    leaf = InstrumentLeaf(identifier, index, iv, cost, max(cost, least), Status(status), tuple(values))
+    leg = leaf.pack()
+    return leaf, leg, instrument_leaf_hash(*leg)
 
 
 @dataclass(frozen=True)
@@ -111,12 +116,13 @@ class Ground:
 
     Attributes
     ----------
-    leaves : by instrument id. settlements : words, after the instruments in the tree.
+    leaves, legs : by instrument id. settlements : words, after the instruments in the tree.
     hashes : position hash of each holder, in the order of their leaves.
     """
 
     epoch: int
     leaves: Mapping[int, InstrumentLeaf]
+    legs: Mapping[int, Leg]
     settlements: tuple[int, ...]
     instruments: Tree
     accounts: Tree
@@ -144,7 +150,7 @@ class Ground:
 
     def leg(self, identifier: int) -> Leg:
         """A leaf as contracts take it."""
-        return self.leaves[identifier].pack()
+        return self.legs[identifier]
 
     def proof(self, identifier: int) -> list[bytes]:
         return self.instruments.proof(self.order[identifier])
@@ -184,7 +190,7 @@ class Market:
         """The latest epoch's."""
         return self.grounds[-1]
 
-    def leaf(self, identifier: int, rows: tuple[Row, ...], now: int) -> InstrumentLeaf:
+    def leaf(self, identifier: int, rows: tuple[Row, ...], now: int) -> Packed:
         """The leaf of an instrument as things stand; one that has expired keeps its last index."""
         terms = self.terms[identifier >> 88]
         expiry = identifier >> 56 & 0xFFFFFFFF
@@ -199,12 +205,14 @@ class Market:
         """The next epoch's leaves and trees, from the positions of now."""
         held = {i for number, a in twin.accounts.items() if number >= 256 for i in a.positions}
         ids = sorted(i for i in self.listed if not (i >> 56 & 0xFFFFFFFF) or now < (i >> 56 & 0xFFFFFFFF) or i in held)
-        leaves = {i: self.leaf(i, policy.rows, now) for i in ids}
+        packed = [self.leaf(i, policy.rows, now) for i in ids]
+        leaves = {each[0].id: each[0] for each in packed}
+        legs = {each[0].id: each[1] for each in packed}
         words = tuple(pack_settlement(u, expiry, price) for (u, expiry), price in sorted(self.settled.items()))
-        hashes = [instrument_leaf_hash(*leaves[i].pack()) for i in ids] + [settlement_leaf_hash(w) for w in words]
+        hashes = [each[2] for each in packed] + [settlement_leaf_hash(w) for w in words]
         holders = [n for n in sorted(twin.accounts) if n >= 256 and twin.accounts[n].positions]
         made = Ground(
-            epoch, leaves, words, Tree(hashes), Tree([]), {n: twin.accounts[n].hash for n in holders},
+            epoch, leaves, legs, words, Tree(hashes), Tree([]), {n: twin.accounts[n].hash for n in holders},
             policy.margin, policy.hash, {i: k for k, i in enumerate(ids)},
         )  # fmt: skip
         out = []

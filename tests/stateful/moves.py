@@ -38,8 +38,8 @@ class World:
 
     Attributes
     ----------
-    reasons : how often each refusal was met; an empty reason is a success, by method. transitions : how often an account
-        in a state, under an oracle's state, came to another state. orders : orders filled lately.
+    reasons : how often each refusal was met; the empty one is success. done : how often each method succeeded.
+    transitions : how often an account in a state came to another, under a state of the oracle. orders : filled lately.
     """
 
     def __init__(self, variants: Mapping[str, Artifact] | None = None) -> None:
@@ -54,6 +54,7 @@ class World:
         self.exit_grounds: dict[int, Ground] = {}
         self.proposed: dict[tuple[int, int], Any] = {}
         self._seen: dict[int, State] = {}
+        self._known: dict[int, tuple[Account, Ground, Margin | None]] = {}
         self._oracle = "LIVE"
 
     # shorthands
@@ -80,7 +81,11 @@ class World:
 
     def margin(self, account: int) -> Margin | None:
         """Margin under the latest epoch that was posted, halted or not; None if a position has no leaf in it."""
-        return self.ground.margin_of(self.bench.twin, account)
+        ground, body = self.ground, self.bench.twin.account(account)
+        known = self._known.get(account)
+        if known is None or known[0] is not body or known[1] is not ground:
+            known = self._known[account] = (body, ground, ground.margin_of(self.bench.twin, account))
+        return known[2]
 
     def state(self, account: int) -> State | None:
         margin, content = self.margin(account), self.content(account)

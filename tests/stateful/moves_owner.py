@@ -150,7 +150,7 @@ def trade_args(world: World, rng: Random, buyer: int, seller: int, identifier: i
 def trade(world: World, rng: Random) -> None:
     """Two accounts trade, mostly as much as their margin bears."""
     bench = world.bench
-    own = [a for a in world.own() if not bench.twin.account(a).owner == ZERO]
+    own = [a for a in world.own() if bench.twin.account(a).owner != ZERO]
     ids = sorted(world.ground.leaves)
     if len(own) < 2 or not ids:
         return

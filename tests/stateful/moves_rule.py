@@ -161,7 +161,7 @@ def policy(world: World, rng: Random) -> None:
 @move(1)
 def feed_terms(world: World, rng: Random) -> None:
     """Propose a feed, good or bad, or put a proposed one in force."""
-    bench, twin = world.bench, world.bench.twin
+    bench = world.bench
     owner = bench.owner if rng.random() < 0.95 else bench.stranger
     number = rng.choice((1, 2, 3, 4))
     if rng.random() < 0.5:

@@ -1,4 +1,4 @@
-"""The fixed seeds of `make test`, in shards that worker processes share: each shard is played once, by whoever comes first."""
+"""The fixed seeds of `make test`, in shards that worker processes share: whoever comes first plays a shard."""
 
 from __future__ import annotations
 
