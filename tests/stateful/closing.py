@@ -51,7 +51,7 @@ def leave(world: World) -> None:
         raise Disagreement(f"the clearing account is left with {twin.account(2)}")
     for number in world.own():
         account = twin.account(number)
-        if account.cash > 0 and account.cash <= twin.held:
+        if account.cash > 0 and account.cash * twin.held // (twin.held + twin.short):
             must(world, Call("withdraw", (number, account.cash, bench.stranger, NOTHING), account.owner, (number,)))
 
 

@@ -162,6 +162,13 @@ class Core:
         """Settlement tokens that the ledger's books hold."""
         return int(self.scalars["tokens_held"])
 
+    @property
+    def short(self) -> int:
+        """What nobody can pay: bare debts and recorded shortfall, less insurance."""
+        bare = sum(max(-a.cash, 0) for n, a in self.accounts.items() if n >= FIRST and not a.positions)
+        owed = bare - self.account(SHORTFALL).cash
+        return max(owed - self.account(INSURANCE).cash, 0) if owed > 0 else 0
+
     # writing
     def change(self, number: int, **fields: Any) -> Account:
         """Change an account's fields."""

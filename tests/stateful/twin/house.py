@@ -12,6 +12,7 @@ from offchain.oracle.trees import keccak256
 from offchain.risk.portfolios import Content, Margin
 from twin.core import (
     INSURANCE,
+    SHORTFALL,
     SUM_LIMIT,
     TOKEN,
     ZERO,
@@ -26,7 +27,7 @@ from twin.core import (
     need,
     read_leg,
 )
-from twin.oracle import OracleTwin, funding_of, index_of, status_of
+from twin.oracle import AGREES, OracleTwin, funding_of, index_of, status_of
 
 CANCELLED = 2**256 - 1
 _TYPE = keccak256(
@@ -93,10 +94,16 @@ class HouseTwin(OracleTwin, Core):
             need(after.pv >= content.collateral, "house: quote equity below zero")
         need(amount != 0, "ledger: zero amount")
         need(to not in (ZERO, self.scalars["ledger"]), "ledger: bad recipient")
-        need(amount <= self.held, "ledger: not enough tokens held")
-        self.put(self.scalars, "tokens_held", self.held - amount)
-        self.add_cash(number, -amount)
-        self.put(self.tokens, to, self.tokens.get(to, 0) + amount)
+        short, paid = self.short, amount
+        if short:
+            paid = amount * self.held // (self.held + short)
+            need(paid != 0, "ledger: zero amount")
+            self.add_cash(number, paid - amount)
+            self.add_cash(SHORTFALL, amount - paid)
+        need(paid <= self.held, "ledger: not enough tokens held")
+        self.put(self.scalars, "tokens_held", self.held - paid)
+        self.add_cash(number, -paid)
+        self.put(self.tokens, to, self.tokens.get(to, 0) + paid)
 
     def cancel(self, order: Order) -> None:
         need(self.account(order.account).owner == self.sender, "house: not the owner")
@@ -174,10 +181,13 @@ class HouseTwin(OracleTwin, Core):
         need(bool(self.listed.get(identifier)), "house: instrument not listed")
         if not closes:
             need(latest.fresh, "house: oracle is not fresh")
+            young = max(self.max_age // 2, self.slot)
+            need(self.now <= latest.timestamp + young, "house: epoch too old for new risk")
             need(leg[0] & 255 == 1, "house: close-only")
             need(status_of(word) == LIVE, "house: close-only")
             need(expiry == 0 or self.now < expiry, "house: close-only")
             need(not self.delisted_at.get(identifier), "house: close-only")
+            need(word >> 64 & 255 <= AGREES, "house: feed does not agree")
             need(not self.paused.get(1), "house: opening risk is paused")
         per_unit = self.underlying(key).lots_per_unit
         index = index_of(word)

@@ -1,0 +1,38 @@
+"""What the machine must have met: every revert of the contracts but those named here, each with its reason."""
+
+from __future__ import annotations
+
+import re
+
+from offchain.chain.checks import reverts, sources
+
+CONSTRUCTOR = "checked when a contract is deployed; the machine deploys once, and rightly"
+SIGNED = "belongs to the committee, whose stand-in here believes every signature"
+TOKEN = "needs a settlement token that misbehaves; this one does not"
+SIZE = "needs more instruments, lots or transfers than the market of the machine has"
+GUARD = "second line behind a check that comes first, as the twin shows"
+COLLATERAL = "needs collateral tokens held by accounts, which the machine does not deposit yet"
+
+# A pattern of reverts, and why no action of the machine can meet them. Each has a unit test (offchain.chain.checks).
+UNREACHABLE: dict[str, str] = {
+    r"committee: .*|bls12_381: .*|bonds: .*": SIGNED,
+    r"oracle: signature does not verify": SIGNED,
+    r".*: address is zero|takeover: length out of range|timelock: delay out of range": CONSTRUCTOR,
+    r"oracle: (slot is zero|(max_age|min_interval|fallback_delay|exit_delay) out of range)": CONSTRUCTOR,
+    r"ledger: (token needs 6 decimals|empty engine)": CONSTRUCTOR,
+    r"ledger: (token takes a fee|token transfer failed|locked)": TOKEN,
+    r"ledger: (no more versions|too many positions)": SIZE,
+    r"ledger: (counts are false|no such kind|no such underlying|not entered|one account on both sides)": GUARD,
+    r"ledger: (lots out of range|not enough tokens held)": GUARD,
+    r"margin: .*|merkle: no leaves|fallback: (price out of range|too few rows|underlying has no mark)": GUARD,
+    r"registry: no such shock|feed: too little gas|settlement: underlying has no mark|registry: kind cannot .*": GUARD,
+    r"house: quote equity below zero|takeover: quote equity below zero": COLLATERAL,
+    r"liquidator: (cure period is not over|only tokens can be taken|quote equity below zero)": COLLATERAL,
+    r"liquidator: taker's quote equity below zero": COLLATERAL,
+}
+
+
+def reachable() -> set[str]:
+    """Reverts that some action can meet."""
+    every = {reason for path in sources() for reason in reverts(path)}
+    return {reason for reason in every if not any(re.fullmatch(pattern, reason) for pattern in UNREACHABLE)}
