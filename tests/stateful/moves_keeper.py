@@ -12,7 +12,8 @@ from moves_owner import MICRO, pay, wrong_witness
 from twin.core import FIRST, INSURANCE, SHORTFALL
 from twin.liquidator import Bid, Take
 
-from offchain.keeper.decide import AccountView, View, _Book, plan_legs
+from offchain.keeper.legs import Holding, plan_legs
+from offchain.keeper.view import AccountView, View
 from offchain.oracle.headers import pack_settlement
 from offchain.risk.portfolios import State
 
@@ -110,14 +111,21 @@ def view(world: World, account: int, taker: int) -> View | None:
         if content is None:
             return None
         called = twin.called.get(number, 0)
-        return AccountView(number, body.cash, dict(body.positions), content, called - 1 if called else None)
+        own, since = twin.own.get(number, (0, 0))
+        own = own if since == latest.epoch else 0
+        return AccountView(number, body.cash, dict(body.positions), content, called - 1 if called else None, own)
 
     one, other = seen(account), seen(taker)
     if one is None or other is None:
         return None
+    rooms = {}
+    for underlying in world.market.terms:
+        used, capacity = twin.room(underlying, latest.epoch)
+        rooms[underlying] = max(capacity - used, 0)
     return View(
-        latest.epoch, latest.live, latest.fresh, latest.margin, world.ground.leaves, (one,), other, bad_debt=True
-    )
+        latest.epoch, latest.live, latest.fresh, latest.margin, world.ground.leaves, (one,), other, bad_debt=True,
+        rooms=rooms, share=twin.policy.shocks.bucket,
+    )  # fmt: skip
 
 
 def takes_of(world: World, legs: dict[int, int]) -> tuple[list[Take], list[bytes], list[int]]:
@@ -129,10 +137,12 @@ def takes_of(world: World, legs: dict[int, int]) -> tuple[list[Take], list[bytes
 
 def planned(world: World, account: int, taker: int) -> dict[int, int] | None:
     """Legs by the keeper's own decision, or None if it sees none."""
+    twin = world.bench.twin
     seen = view(world, account, taker)
-    if seen is None:
+    both = {i >> 88 for n in (account, taker) for i in twin.account(n).positions}
+    if seen is None or len(both) > 4:  # the plan is for takers that can hold all that the account holds
         return None
-    found = plan_legs(seen, seen.accounts[0], _Book.of(seen.taker))
+    found = plan_legs(seen, seen.accounts[0], Holding.of(seen.taker))
     return None if found is None else dict(found[0].takes)
 
 
@@ -158,6 +168,8 @@ def liquidate(world: World, rng: Random) -> None:
         fallback = not fallback
     name = "fallback_liquidate" if fallback else "liquidate"
     parties = (account, taker) if fallback else (account,)
+    if not fallback:
+        args.append(b"" if rng.random() < 0.97 or sender in twin.wallets else b"call me")
     world.do(Call(name, args, sender, parties))
 
 

@@ -24,9 +24,9 @@ from twin.core import (
     read_leg,
 )
 from twin.house import HouseTwin
-from twin.oracle import Latest
+from twin.oracle import Latest, index_of
 
-CURE = 3_600
+CURE, COIN = 3_600, 2
 Take = tuple[int, Sequence[int], int]
 
 
@@ -58,6 +58,8 @@ class LiquidatorTwin(HouseTwin):
         self.called: dict[int, int] = {}
         self.auctions: dict[int, tuple[int, int]] = {}
         self.length = length
+        self.buckets: dict[int, tuple[int, int]] = {}
+        self.own: dict[int, tuple[int, int]] = {}
 
     def margin_call(self, number: int, witness: Witness) -> None:
         account, latest = self.account(number), self.latest()
@@ -75,7 +77,41 @@ class LiquidatorTwin(HouseTwin):
         found = self.judge(content, account.cash, latest.margin)
         need(found.im_excess >= 0, "liquidator: still below initial margin")
         need(found.pv >= content.collateral, "liquidator: quote equity below zero")
+        self._clear(number)
+
+    def _clear(self, number: int) -> None:
         self.put(self.called, number, 0)
+        self.put(self.own, number, (0, 0))
+
+    def room(self, underlying: int, epoch: int) -> tuple[int, int]:
+        """Lots used of an underlying's bucket by now, and its capacity."""
+        shocks = self.policy.shocks
+        capacity = self.markets.get(underlying, 0) * shocks.bucket // 1_000_000
+        used, since = self.buckets.get(underlying, (0, 0))
+        return used - min(used, capacity * (epoch - since) // shocks.refill), capacity
+
+    def draw(self, number: int, takes: Sequence[Take], epoch: int) -> None:
+        """Takes draw on the buckets, and on the account's own share for the rest."""
+        lots = sum(map(abs, self.account(number).positions.values()))
+        own, since = self.own.get(number, (0, 0))
+        had = own = own if since == epoch else 0
+        for underlying in sorted({take[0] >> 240 for take in takes}):
+            mine = [t for t in takes if t[0] >> 240 == underlying and t[0] >> 152 & 255 != TOKEN]
+            wanted = sum(abs(t[2]) for t in mine)
+            if wanted:
+                used, capacity = self.room(underlying, epoch)
+                drawn = min(wanted, max(capacity - used, 0))
+                own += wanted - drawn
+                self.put(self.buckets, underlying, (used + drawn, epoch))
+        if own != had:
+            most = -(-(lots + had) * self.policy.shocks.bucket // 1_000_000)
+            need(own <= most, "liquidator: bucket and own share are used up")
+            self.put(self.own, number, (own, epoch))
+
+    def floor(self, legs: int, params: MarginParams) -> int:
+        """What the gas of a liquidation is worth at no base fee."""
+        spent = params.gas_multiple * (260_000 + 30_000 * (legs - 1)) * 2 * 10**9
+        return min(spent * index_of(self.marks.get(COIN, 0)) // 10**20, params.reserve)
 
     def phi(self, number: int) -> int:
         """The penalty rate of now."""
@@ -113,10 +149,10 @@ class LiquidatorTwin(HouseTwin):
             self.move_position(taker, number, identifier, -lots, -lots * price, epoch)
         return leg, held, other
 
-    def pay_penalty(self, number: int, taker: int, penalty: int, params: MarginParams) -> None:
-        """To taker and insurance."""
+    def pay_penalty(self, number: int, taker: int, penalty: int, params: MarginParams, extra: int = 0) -> None:
+        """To taker and insurance; `extra` to the taker."""
         reward = penalty * params.liquidator_share // 10_000
-        self.move_cash(number, taker, reward)
+        self.move_cash(number, taker, reward + extra)
         self.move_cash(number, INSURANCE, penalty - reward)
 
     def liquidate(
@@ -128,6 +164,7 @@ class LiquidatorTwin(HouseTwin):
         flags: Sequence[int],
         witness: Witness,
         taker_witness: Witness,
+        data: bytes,
     ) -> None:
         latest = self.latest()
         need(latest.fresh, "liquidator: oracle is not fresh")
@@ -146,6 +183,10 @@ class LiquidatorTwin(HouseTwin):
             need(called != 0 and latest.live + 1 >= called + CURE, "liquidator: cure period is not over")
         if before.pv >= 0:
             need(self.now >= self.grace_until, "liquidator: grace after an outage")
+        params = latest.margin
+        small = before.requirement < params.dust or before.pv < before.requirement * 1_000 // 10_000
+        if not small:
+            self.draw(number, takes, latest.epoch)
         short = content
         for take in takes:
             need(not quote or take[0] >> 152 & 255 == TOKEN, "liquidator: only tokens can be taken")
@@ -157,22 +198,31 @@ class LiquidatorTwin(HouseTwin):
         phi = self.phi(number)
         after = self.judge(content, self.account(number).cash, latest.margin)
         penalty = penalty_of(before, after, phi)
-        after = self.judge(content, self.account(number).cash - penalty, latest.margin)
-        need(after.mm_excess > before.mm_excess, "liquidator: must raise maintenance excess")
-        restored = healthy(content, after)
-        if restored and before.requirement >= latest.margin.dust:
-            less = self.judge(short, 0, latest.margin)
-            charged = penalty_of(before, less, phi)
-            least = max(less.pv - less.im_excess, short.collateral)
-            need(before.pv - charged < least, "liquidator: more than restores the account")
-        self.pay_penalty(number, taker, penalty, latest.margin)
-        theirs = self.judge(mine, self.account(taker).cash, latest.margin)
+        after = self.judge(content, self.account(number).cash - penalty, params)
+        rise = after.mm_excess - before.mm_excess
+        need(rise > 0, "liquidator: must raise maintenance excess")
+        restored, extra = healthy(content, after), 0
+        share = penalty * params.liquidator_share // 10_000
+        if restored and share < params.reserve:
+            least = self.floor(len(takes), params)
+            extra = min(max(least - share, 0), max(after.pv, 0), rise - 1)
+            if not healthy(content, self.judge(content, self.account(number).cash - penalty - extra, params)):
+                extra = 0
+        if restored and before.requirement >= params.dust:
+            less = self.judge(short, 0, params)
+            charged = penalty_of(before, less, phi) + extra
+            bound = max(less.pv - less.im_excess, short.collateral)
+            need(before.pv - charged < bound, "liquidator: more than restores the account")
+        self.pay_penalty(number, taker, penalty, params, extra)
+        if restored and self.called.get(number):
+            self._clear(number)
+        theirs = self.judge(mine, self.account(taker).cash, params)
+        if data:
+            need(self.sender in self.wallets, "liquidator: caller cannot be called")
         need(theirs.im_excess >= 0, "liquidator: taker below initial margin")
         need(theirs.pv >= mine.collateral, "liquidator: taker's quote equity below zero")
         self.store(number, content, latest.epoch)
         self.store(taker, mine, latest.epoch)
-        if restored and self.called.get(number):
-            self.put(self.called, number, 0)
 
     def _less(self, content: Content, leg: Leg, held: int, lots: int) -> Content:
         """The content with one lot less taken of a leg: `content` is the one before it."""
