@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from machine import Failure, load, plan, play, shrink  # noqa: E402
+from reach import reachable  # noqa: E402
 from shards import Tally  # noqa: E402
 
 KEPT = ROOT / "out" / "stateful"
@@ -48,7 +49,7 @@ def fuzz(minutes: float, jobs: int, first: int, length: int) -> int:
     began = said = time.monotonic()
     total, count = Tally(), 0
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for seed, tally in pool.imap_unordered(one, _paced(first, length, began + 60 * minutes, pool, jobs)):
+        for seed, tally in pool.imap_unordered(one, seeds(first, length, began + 60 * minutes)):
             total.merge(tally)
             count += 1
             for error in tally.errors:
@@ -64,10 +65,6 @@ def fuzz(minutes: float, jobs: int, first: int, length: int) -> int:
     return 1 if total.errors else 0
 
 
-def _paced(first: int, length: int, until: float, pool: object, jobs: int) -> Iterator[tuple[int, int]]:
-    return seeds(first, length, until)
-
-
 def _line(total: Tally, count: int, seed: int, seconds: float) -> str:
     rate = total.attempts / max(seconds, 1e-9)
     return (
@@ -77,6 +74,9 @@ def _line(total: Tally, count: int, seed: int, seconds: float) -> str:
 
 
 def _report(total: Tally) -> None:
+    print("\nnot met, though some action can")
+    for reason in sorted(reachable() - set(total.reasons)):
+        print(f"  {reason}")
     for title, table in (("refusals", total.reasons), ("done", total.done), ("transitions", total.transitions)):
         print(f"\n{title}")
         for name, number in sorted(table.items()):

@@ -32,10 +32,6 @@ UNREACHABLE: dict[str, str] = {
 }
 
 
-# Met in long campaigns only (`make fuzz`), or not yet: none of them is asserted of the fixed seeds.
-LONG_CAMPAIGNS: frozenset[str] = frozenset()
-
-
 def reachable() -> set[str]:
     """Reverts that some action can meet."""
     every = {reason for path in sources() for reason in reverts(path)}

@@ -21,7 +21,7 @@ def test_machine__fixed_seeds__contracts_do_what_the_twin_says(number: int, fold
     assert shard(number, folder).errors == []
 
 
-def test_machine__fixed_seeds__at_least_twenty_thousand_actions(folder: Path) -> None:
+def test_machine__fixed_seeds__at_least_so_many_actions(folder: Path) -> None:
     tally = Tally()
     for number in reversed(range(SHARDS)):
         tally.merge(shard(number, folder))
