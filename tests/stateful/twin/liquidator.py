@@ -90,9 +90,8 @@ class LiquidatorTwin(HouseTwin):
         used, since = self.buckets.get(underlying, (0, 0))
         return used - min(used, capacity * (epoch - since) // shocks.refill), capacity
 
-    def draw(self, number: int, takes: Sequence[Take], epoch: int) -> None:
-        """Takes draw on the buckets, and on the account's own share for the rest."""
-        lots = sum(map(abs, self.account(number).positions.values()))
+    def draw(self, number: int, takes: Sequence[Take], epoch: int, lots: int) -> None:
+        """Takes, which are done, draw on the buckets, and on the share of the account's `lots` before for the rest."""
         own, since = self.own.get(number, (0, 0))
         had = own = own if since == epoch else 0
         for underlying in sorted({take[0] >> 240 for take in takes}):
@@ -185,8 +184,7 @@ class LiquidatorTwin(HouseTwin):
             need(self.now >= self.grace_until, "liquidator: grace after an outage")
         params = latest.margin
         small = before.requirement < params.dust or before.pv < before.requirement * 1_000 // 10_000
-        if not small:
-            self.draw(number, takes, latest.epoch)
+        size = sum(map(abs, self.account(number).positions.values()))
         short = content
         for take in takes:
             need(not quote or take[0] >> 152 & 255 == TOKEN, "liquidator: only tokens can be taken")
@@ -195,6 +193,8 @@ class LiquidatorTwin(HouseTwin):
             short = self._less(content, leg, held, lots)
             content = self.changed(content, leg, held, -lots, number)
             mine = self.changed(mine, leg, other, lots, taker)
+        if not small:
+            self.draw(number, takes, latest.epoch, size)
         phi = self.phi(number)
         after = self.judge(content, self.account(number).cash, latest.margin)
         penalty = penalty_of(before, after, phi)
