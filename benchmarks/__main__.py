@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("gas", "risk")
+NAMES = ("gas", "risk", "simulation")
 
 
 def main() -> int:

@@ -64,6 +64,8 @@ class Population(MarketState):
         self.slot = slot
         self.treasurer = system.chain.accounts[0]
         self.persons = [dev_account(FIRST_PERSON + number) for number in range(persons)]
+        for person in self.persons:
+            system.chain.fund(person.address)
         self.keys: dict[int, LocalAccount] = {}
         self._salt = 0
         self._mint(0)

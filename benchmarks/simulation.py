@@ -1,0 +1,189 @@
+"""How fast the laboratory runs the real contracts in process.
+
+`python -m benchmarks.simulation --json` prints one object, without `--json` a table; `--write` keeps `simulation.md`,
+`simulation.json` and the plot `simulation.png`.
+
+`liquidations_per_s`: distinct accounts of 23 legs on one core, each with its own witness by leaf; encoding and
+execution are timed, opening and trading are not, and each success is checked by event, position and sums of the books.
+`ratio_to_ape_test`: the same code through `ape test`'s default provider (eth-tester), run here in a subprocess.
+`two_process_speedup`: two seeds one after the other, against the same two in two processes (set-up included in both).
+`black_thursday_10k_s`: 10,000 accounts through 72 hourly epochs of 11 to 13 March 2020, with keepers, ledger sums after
+every epoch, and an audit that rebuilds each epoch from its published bytes; `..._with_set_up_s` adds the opening of the
+accounts and their trades.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from benchmarks import simulation_day, simulation_legs
+from offchain.chain.artifacts import ROOT
+from offchain.chain.revm import RevmChain
+from offchain.config import BallastError
+
+ACCOUNTS = 300
+DAY_ACCOUNTS = 10_000
+SIZES = (250, 1_000, 4_000)
+STEPS = (6, 12, 24)
+LIMITS = {
+    "liquidations_per_s": ">= 800",
+    "ratio_to_ape_test": ">= 40",
+    "two_process_speedup": ">= 1.8",
+    "black_thursday_10k_s": "<= 90",
+}
+Figures = dict[str, Any]
+
+
+def measure_liquidations() -> Figures:
+    """The scenario in process."""
+    timed = simulation_legs.measure(RevmChain(), ACCOUNTS)
+    return {
+        "liquidations_per_s": timed.per_second,
+        "liquidations_count": timed.count,
+        "liquidations_legs": timed.legs,
+        "liquidations_gas_mean": timed.gas,
+        "liquidations_set_up_s": timed.set_up,
+    }
+
+
+def measure_ape(per_second: float) -> Figures:
+    """The same scenario through `ape test`. Raises BallastError with the end of its output if it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "figures.json"
+        command = [
+            "ape", "test", "--disable-isolation", "-o", "addopts=-q", "-o", "python_functions=measure_*", "-o",
+            "python_files=ape_*.py", "benchmarks/ape_liquidations.py", "--network", "ethereum:local:test",
+        ]  # fmt: skip
+        environment = os.environ | {
+            "BALLAST_FIGURES": str(file),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+        ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if not file.exists():
+            raise BallastError(f"ape test failed: {ran.stdout[-1500:]}{ran.stderr[-500:]}")
+        timed = simulation_legs.Timed(**json.loads(file.read_text()))
+    return {
+        "ratio_to_ape_test": per_second / timed.per_second,
+        "ape_test_liquidations_per_s": timed.per_second,
+        "ape_test_set_up_s": timed.set_up,
+    }
+
+
+def _seeded(seed: int) -> int:
+    return simulation_legs.measure(RevmChain(), ACCOUNTS // 4, seed).count
+
+
+def measure_processes() -> Figures:
+    """Two independent seeds: one process, then two."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_ready, range(2)))  # started, modules imported
+        began = time.perf_counter()
+        one = [pool.submit(_seeded, 1).result(), pool.submit(_seeded, 2).result()]
+        between = time.perf_counter()
+        two = list(pool.map(_seeded, (1, 2)))
+        end = time.perf_counter()
+    assert one == two
+    return {"two_process_speedup": (between - began) / (end - between), "one_process_s": between - began}
+
+
+def _ready(_: int) -> None:
+    time.sleep(0.5)
+
+
+def measure_day() -> Figures:
+    """Black Thursday."""
+    day = simulation_day.measure(DAY_ACCOUNTS)
+    return {
+        "black_thursday_10k_s": day.seconds,
+        "black_thursday_10k_with_set_up_s": day.seconds + day.set_up,
+        "black_thursday_accounts": day.accounts,
+        "black_thursday_hours": day.hours,
+        "black_thursday_prices": day.prices,
+        "black_thursday_margin_calls": day.calls,
+        "black_thursday_liquidations": day.liquidations,
+        "black_thursday_refused": day.refused,
+        "black_thursday_epochs_audited": day.audited,
+        "black_thursday_parts_s": {name: round(spent, 2) for name, spent in day.parts.items()},
+    }
+
+
+def measure_growth() -> Figures:
+    """Seconds of the replay over accounts (at 12 hours) and over hours (at 1,000 accounts)."""
+    by_accounts = [(size, simulation_day.measure(size, 12, processes=1).seconds) for size in SIZES]
+    by_steps = [(hours, simulation_day.measure(1_000, hours, processes=1).seconds) for hours in STEPS]
+    return {"growth_by_accounts": by_accounts, "growth_by_steps": by_steps}
+
+
+def plot(figures: Figures, path: Path) -> None:
+    """Cost against accounts and steps, with the straight line through the ends."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown, axes = plt.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
+    for axis, name, label in zip(
+        axes,
+        ("growth_by_accounts", "growth_by_steps"),
+        ("accounts (12 epochs)", "epochs (1,000 accounts)"),
+        strict=True,
+    ):
+        sizes, seconds = zip(*figures[name], strict=True)
+        axis.plot(sizes, seconds, "o", color="#1f4e79", label="measured")
+        axis.plot([sizes[0], sizes[-1]], [seconds[0], seconds[-1]], "--", color="#999999", label="straight line")
+        axis.set(xlabel=label, ylabel="seconds", xlim=(0, None), ylim=(0, None))
+        axis.legend(frameon=False)
+    shown.savefig(path, dpi=110)
+    plt.close(shown)
+
+
+def table(figures: Figures) -> str:
+    """The results as Markdown."""
+    rows = [
+        "# Simulation",
+        "",
+        "The real contracts in process; what each figure means: `benchmarks/simulation.py`.",
+        "",
+    ]
+    rows += ["", "| figure | value | limit |", "|---|---|---|"]
+    for name, value in figures.items():
+        if isinstance(value, int | float):
+            text = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:,.3g}"
+        else:
+            text = str(value)
+        rows.append(f"| `{name}` | {text} | {LIMITS.get(name, '')} |")
+    rows += ["", "Cost against size:", "", "![cost against size](simulation.png)"]
+    return "\n".join(rows) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--write", action="store_true", help="keep simulation.md, simulation.json and simulation.png")
+    options = parser.parse_args()
+    figures = measure_liquidations()
+    figures |= measure_ape(figures["liquidations_per_s"])
+    figures |= measure_processes() | measure_day()
+    if options.write:
+        figures |= measure_growth()
+        here = Path(__file__).parent
+        plot(figures, here / "simulation.png")
+        (here / "simulation.md").write_text(table(figures))
+        (here / "simulation.json").write_text(json.dumps(figures, indent=2) + "\n")
+    print(json.dumps(figures, indent=2) if options.json else table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""12 March 2020 with thousands of accounts: hourly epochs, keepers at work, everything checked after every epoch."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from offchain.chain.artifacts import ROOT
+from offchain.chain.backends import Reverted
+from offchain.chain.revm import RevmChain
+from offchain.chain.system import System
+from offchain.config import HOURLY, UNDERLYINGS, BallastError
+from offchain.demo import listing
+from offchain.keeper.decide import Liquidate, View, _Book, plan_legs
+from offchain.market.candles import Candles, load_candles, timestamp_of
+from offchain.market.sources import CandleMarket
+from offchain.market.synthetic import WARMUP_HOURS, synthetic_crash
+from offchain.oracle.epochs import Epoch
+from offchain.oracle.headers import Header
+from offchain.oracle.reader import State
+from offchain.oracle.sources import ReplaySource, ScanRanges
+from offchain.risk.policy import Policy, default_policy
+from offchain.risk.portfolios import content_of, evaluate
+from offchain.simulation.population import Population
+from offchain.units import BASIS, HOUR, MICRO
+
+START = timestamp_of("2020-03-11")
+HOURS = 72
+MAKERS, KEEPERS = 16, 4
+CAPITAL = 10**9 * MICRO
+FILES = {"BTC": "btc_1h_2020_2026.csv", "ETH": "eth_1h_2020_2026.csv"}
+
+
+@dataclass
+class Day:
+    """What a run came to. Seconds by part; `seconds` is the epochs with all checks, `set_up` what came before."""
+
+    accounts: int
+    hours: int
+    prices: str
+    set_up: float = 0.0
+    seconds: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    liquidations: int = 0
+    calls: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    bankrupt: int = 0
+    audited: int = 0
+
+    def spent(self, part: str, began: float) -> float:
+        """Book the time since `began`; the time now."""
+        now = time.perf_counter()
+        self.parts[part] = self.parts.get(part, 0.0) + now - began
+        return now
+
+
+def candles() -> tuple[dict[int, Candles], str]:
+    """Hourly candles by underlying: the real files where they are, else the synthetic crash; and which."""
+    folders = [Path(os.environ["BALLAST_DATA"])] if "BALLAST_DATA" in os.environ else []
+    for folder in [*folders, ROOT.parent / "shared" / "data"]:
+        paths = {UNDERLYINGS[name]: folder / file for name, file in FILES.items()}
+        if all(path.exists() for path in paths.values()):
+            found = {u: load_candles(path).window(START, HOURS, WARMUP_HOURS) for u, path in paths.items()}
+            return found, "candles of 11 to 13 March 2020"
+    made = {u: c.window(START, HOURS, WARMUP_HOURS) for u, c in synthetic_crash(7, HOURS).items()}
+    return made, "a synthetic crash (no candle files: set BALLAST_DATA to their folder)"
+
+
+def policy() -> Policy:
+    """The default policy, with markets deep enough for so many accounts."""
+    base = default_policy(HOURLY.slot)
+    return replace(base, underlyings=tuple(replace(each, depth=2**33) for each in base.underlyings))
+
+
+def audit(header: Header, bundle: bytes) -> int:
+    """Rebuild an epoch from the bytes that were published: bundle hash, both roots, every field; accounts in it."""
+    return len(Epoch.from_bundle(header, bundle).rows)
+
+
+class Replay:
+    """A population on the real contracts through the crash.
+
+    Parameters
+    ----------
+    accounts, hours : sizes. seed : of all chance.
+    """
+
+    def __init__(self, accounts: int, hours: int = HOURS, seed: int = 7):
+        began = time.perf_counter()
+        prices, note = candles()
+        self.result = Day(accounts, hours, note)
+        self.rng = np.random.default_rng(seed)
+        self.policy = policy()
+        listed = listing(prices, START, START + HOURS * HOUR)
+        self.ids = [each.id for each in listed]
+        chain = RevmChain(timestamp=START - 2 * HOUR)
+        system = System.deploy(chain, chain.accounts[0], self.policy.encode(), None, HOURLY, instruments=self.ids)
+        self.crowd = Population(system, self.policy, HOURLY.slot)
+        market = CandleMarket(prices, seed=seed)
+        self.source = ReplaySource(market, ScanRanges(market))
+        self.makers = self.crowd.open([CAPITAL] * MAKERS)
+        self.keepers = self.crowd.open([CAPITAL] * KEEPERS)
+        self.crowd.insure(10**7 * MICRO)
+        self._epoch(START - HOUR)
+        self._populate(accounts)
+        self.result.set_up = time.perf_counter() - began
+
+    def _epoch(self, timestamp: int) -> Epoch:
+        crowd = self.crowd
+        crowd.system.chain.set_next_timestamp(timestamp)
+        crowd.system.chain.mine()
+        slot = crowd.next_slot(timestamp)
+        state = State(slot.snapshot_block, slot.snapshot_hash, crowd.book, self.policy, tuple(self.ids), crowd.last())
+        began = time.perf_counter()
+        market = self.source.observe(slot, state, self.ids)
+        began = self.result.spent("market", began)
+        epoch = crowd.build(slot, market)
+        began = self.result.spent("epoch", began)
+        crowd.post(epoch)
+        self.result.spent("post", began)
+        return epoch
+
+    def _requirements(self) -> dict[tuple[int, int], float]:
+        """Initial margin and fee of a lot of each instrument, long and short, micro-USD."""
+        crowd, params = self.crowd, replace(self.policy.margin, reserve=0)
+        assert crowd.epoch is not None
+        out = {}
+        for key in self.ids:
+            per_unit = self.policy.underlying(key >> 88).lots_per_unit
+            fee = params.trade_fee * crowd.epoch.header.mark(key >> 88).index / (BASIS * per_unit) + 1
+            for side in (1, -1):
+                margin = evaluate(content_of(0, {key: 1_000 * side}, crowd.leaves), 0, params)
+                out[key, side] = max((margin.pv - margin.im_excess) / 1_000, 0.0) + 1.3 * fee
+        return out
+
+    def _populate(self, accounts: int) -> None:
+        """Open the accounts; each opens two positions against a maker, for 35 to 90 % of its deposit in margin."""
+        crowd, rng = self.crowd, self.rng
+        deposits = (np.clip(np.exp(rng.normal(9.0, 0.8, accounts)), 1_000, 150_000) * MICRO).astype(np.int64)
+        opened = crowd.open(deposits.tolist())
+        need = self._requirements()
+        standing: dict[tuple[int, int, int], tuple[tuple[int, ...], bytes]] = {}
+        for place, account in enumerate(opened):
+            maker = self.makers[place % MAKERS]
+            usage = rng.uniform(0.35, 0.85) * (int(deposits[place]) - self.policy.margin.reserve * 5 // 4)
+            split = rng.uniform(0.3, 0.7)
+            picked = rng.choice(len(self.ids), 2, replace=False)
+            side = 1 if rng.random() < 0.7 else -1
+            for share, at in zip((split, 1 - split), picked, strict=True):
+                key = self.ids[at]
+                size = int(usage * share / need[key, side])
+                if size < 1:
+                    continue
+                order = standing.get((maker, key, side))
+                if order is None:
+                    order = crowd.order(maker, key, -side * 2**31, crowd.mark(key))
+                    standing[maker, key, side] = order
+                crowd.fill(maker, account, key, side * size, order)
+
+    # the replay
+    def run(self, auditor: ProcessPoolExecutor | None = None) -> Day:
+        """Post every epoch and let keepers work; check books against chain after each, audit what was published."""
+        result, waiting = self.result, []
+        result.parts = {}
+        began = time.perf_counter()
+        for hour in range(result.hours):
+            epoch = self._epoch(START + hour * HOUR)
+            if auditor is None:
+                result.audited += audit(epoch.header, epoch.bundle) > 0
+            else:
+                waiting.append(auditor.submit(audit, epoch.header, epoch.bundle))
+            self._keep()
+            at = time.perf_counter()
+            self.crowd.check()
+            if self.crowd.system.oracle.call.header_hash(epoch.header.epoch) != epoch.header.hash:
+                raise BallastError(f"the oracle holds another header of epoch {epoch.header.epoch}")
+            result.spent("checks", at)
+        at = time.perf_counter()
+        result.audited += sum(future.result() > 0 for future in waiting)
+        result.spent("audit, waited for", at)
+        result.seconds = time.perf_counter() - began
+        if result.audited != result.hours:
+            raise BallastError(f"{result.audited} of {result.hours} epochs were audited")
+        return result
+
+    def _keep(self) -> None:
+        """Call who is below initial margin, take legs of who is below maintenance margin."""
+        crowd, result = self.crowd, self.result
+        at = time.perf_counter()
+        judged = crowd.judge()
+        below = judged.below_initial()
+        place = {account: i for i, account in enumerate(judged.accounts)}
+        at = result.spent("margins of all", at)
+        liquidator = crowd.system.liquidator.send
+        busy = {*self.makers, *self.keepers}
+        clock = crowd.system.oracle.call.clock()
+        assert crowd.epoch is not None
+        view = View(
+            crowd.epoch.header.epoch, int(clock[2]), True, self.policy.margin, crowd.leaves, (),
+            crowd.account_view(self.keepers[0]),
+        )  # fmt: skip
+        for account in below:
+            if account in busy:
+                continue
+            margin = judged.margins[place[account]]
+            try:
+                if account not in crowd.called:
+                    liquidator.margin_call(account, crowd.witness(account), sender=crowd.treasurer)
+                    result.calls += 1
+                if margin.mm_excess >= 0:
+                    continue
+                result.bankrupt += margin.pv < 0
+                keeper = self.keepers[result.liquidations % KEEPERS]
+                planned = self._plan(view, account, keeper)
+                if planned is None:
+                    continue
+                crowd.liquidate(account, keeper, dict(planned.takes))
+                result.liquidations += 1
+            except Reverted as error:
+                result.refused[error.reason] = result.refused.get(error.reason, 0) + 1
+        crowd.sync()
+        result.spent("keepers", at)
+
+    def _plan(self, view: View, account: int, keeper: int) -> Liquidate | None:
+        planned = plan_legs(view, self.crowd.account_view(account), _Book.of(self.crowd.account_view(keeper)))
+        return None if planned is None else planned[0]
+
+
+def measure(accounts: int, hours: int = HOURS, processes: int = 2) -> Day:
+    """Set up and run; with two processes the audit runs beside the chain."""
+    replay = Replay(accounts, hours)
+    if processes < 2:
+        return replay.run()
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return replay.run(pool)
