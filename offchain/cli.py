@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from offchain.commands.attack import attack
 from offchain.commands.backtest import backtest
 from offchain.commands.calibrate import calibrate
 from offchain.commands.compare import compare
@@ -45,6 +46,7 @@ def main() -> None:
       ballast compare docs/examples/book.json        the same book under every model
       ballast stress docs/examples/book.json         what breaks it
       ballast compress docs/examples/books.json      trades that lower everybody's margin
+      ballast attack                                 search for a sequence that robs the contracts
       ballast backtest --prices BTC=FILE             margin models on real days
       ballast calibrate --prices BTC=FILE            volatility, scan ranges, haircuts
     Every command explains itself with --help.
@@ -142,6 +144,7 @@ def verify(rpc: str, deployment: Path, bundles: Path, as_json: bool) -> None:
 main.add_command(margin)
 main.add_command(compare)
 main.add_command(compress)
+main.add_command(attack)
 main.add_command(backtest)
 main.add_command(calibrate)
 main.add_command(stress)
