@@ -17,6 +17,7 @@ from offchain.commands.compare import compare
 from offchain.commands.compress import compress
 from offchain.commands.margin import margin
 from offchain.commands.options import prices_option
+from offchain.commands.simulate import simulate
 from offchain.commands.stress import stress
 from offchain.config import BallastError
 
@@ -49,6 +50,7 @@ def main() -> None:
       ballast attack                                 search for a sequence that robs the contracts
       ballast backtest --prices BTC=FILE             margin models on real days
       ballast calibrate --prices BTC=FILE            volatility, scan ranges, haircuts
+      ballast simulate black-thursday                a market failure on the real contracts, and what held
     Every command explains itself with --help.
     """
 
@@ -148,6 +150,7 @@ main.add_command(attack)
 main.add_command(backtest)
 main.add_command(calibrate)
 main.add_command(stress)
+main.add_command(simulate)
 
 if __name__ == "__main__":
     main()

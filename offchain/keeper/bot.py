@@ -101,7 +101,7 @@ class Keeper:
         self._log(epoch, action, "mined", receipt)
         return receipt
 
-    def _call(self, action: Act) -> tuple[Contract, str, tuple[object, ...]]:
+    def transaction(self, action: Act) -> tuple[Contract, str, tuple[object, ...]]:
         """Which function of which contract an action is, and its arguments."""
         system, number = self.state.system, action.account
         match action:
@@ -144,11 +144,11 @@ class Keeper:
         return self.state.system.liquidator, "liquidate", (*arguments, b"")
 
     def _simulate(self, action: Act) -> None:
-        contract, name, arguments = self._call(action)
+        contract, name, arguments = self.transaction(action)
         getattr(contract.call, name)(*arguments, sender=self.signer.address)
 
     def _send(self, action: Act) -> Receipt:
-        contract, name, arguments = self._call(action)
+        contract, name, arguments = self.transaction(action)
         receipt: Receipt = getattr(contract.send, name)(*arguments, sender=self.signer)
         return receipt
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from offchain.chain.backends import Event
 from offchain.chain.system import INSURANCE, SHORTFALL, System
@@ -51,14 +51,17 @@ class MarketState:
     def sync(self) -> None:
         """Read the events of ledger, liquidator, takeover and settlement up to the latest block."""
         latest = self.system.chain.block_number
-        ledger = self.system.ledger
-        contracts = [ledger, self.system.liquidator, self.system.takeover, self.system.settlement]
+        contracts = [self.system.ledger, self.system.liquidator, self.system.takeover, self.system.settlement]
         for event in self.system.chain.events(contracts, self.block + 1, latest):
-            if event.address == ledger.address:
-                self.book.apply(event)
-            else:
-                self._note(event)
+            self.take(event)
         self.block = latest
+
+    def take(self, event: Event) -> None:
+        """Take the next event of ledger, liquidator, takeover or settlement; others are passed over."""
+        if event.address == self.system.ledger.address:
+            self.book.apply(event)
+        else:
+            self._note(event)
 
     def _note(self, event: Event) -> None:
         """Calls, auctions, and prices at which positions settle."""
@@ -217,17 +220,30 @@ class MarketState:
         found += [Settling(*key) for key, (_, since) in self.proposed.items() if live >= since + DISPUTE_DELAY]
         return tuple(found)
 
-    def view(self, taker: int, min_profit: int = 0, bad_debt: bool = False, purse: int | None = None) -> View:
-        """Everything that `decide` rests on; `taker` is the keeper's account, `purse` that from which it takes over."""
+    def view(
+        self,
+        taker: int,
+        min_profit: int = 0,
+        bad_debt: bool = False,
+        purse: int | None = None,
+        only: Collection[int] | None = None,
+    ) -> View:
+        """Everything that `decide` rests on; `taker` is the keeper's account, `purse` that from which it takes over.
+
+        `only` names the accounts to watch, where somebody has sorted out those that need nothing.
+        """
         epoch, margin = self._current()
         system, policy = self.system, epoch.policy
         latest = system.oracle.call.latest()
         if latest[0] != epoch.header.epoch:
             raise BallastError(f"the chain is at epoch {latest[0]}, the bundle at hand is of {epoch.header.epoch}")
+        accounts = self.book.accounts
         watched = [
             account
-            for account, held in self.book.accounts.items()
-            if account >= FIRST_ACCOUNT and account not in (taker, purse) and (held.positions or held.cash < 0)
+            for account in (accounts if only is None else sorted(only))
+            if account >= FIRST_ACCOUNT
+            and account not in (taker, purse)
+            and (accounts[account].positions or accounts[account].cash < 0)
         ]
         coin = system.oracle.call.mark(system.liquidator.call.coin())
         return View(

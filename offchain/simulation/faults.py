@@ -50,6 +50,10 @@ class Fault:
         """What the independent feed says where it would have said `price`; None: it is not updated."""
         return price
 
+    def capped(self, time: int, underlying: int) -> bool:
+        """Whether what venues say of an underlying is a cap that members can see to be one."""
+        return False
+
     def asleep(self, time: int, keeper: str) -> bool:
         """Whether a keeper does nothing."""
         return False
@@ -174,6 +178,24 @@ class FeedClamped(Fault):
 
 
 @dataclass(frozen=True)
+class CappedRate(Fault):
+    """Members read an underlying through a rule that caps it, whose parameters were updated apart: a cap at `factor`
+    of the price binds on every venue's quote.
+    """
+
+    underlying: int
+    factor: float
+    kind = "capped-rate"
+
+    def venue(self, time: int, underlying: int, venue: str, price: int) -> int | None:
+        binds = self.on(time) and underlying == self.underlying
+        return max(round(price * min(self.factor, 1.0)), 1) if binds else price
+
+    def capped(self, time: int, underlying: int) -> bool:
+        return self.on(time) and underlying == self.underlying and self.factor < 1.0
+
+
+@dataclass(frozen=True)
 class SequencerStall(Fault):
     """No blocks; at the end `burst` blocks at once."""
 
@@ -249,7 +271,7 @@ FAULTS: Mapping[str, type[Fault]] = {
     each.kind: each
     for each in (
         SilentMembers, LyingMembers, WithheldBundle, VenueSilent, VenueFactor, FeedStale, FeedFactor, FeedClamped,
-        SequencerStall, FeeSpike, KeepersDead, DepthGone, Depeg, PolicyMistake,
+        CappedRate, SequencerStall, FeeSpike, KeepersDead, DepthGone, Depeg, PolicyMistake,
     )
 }  # fmt: skip
 """Kinds of fault by the name that files use."""
@@ -381,6 +403,9 @@ class Faults:
             if said is not None:
                 said = each.feed(time, underlying, said)
         return said
+
+    def capped(self, time: int, underlying: int) -> bool:
+        return any(each.capped(time, underlying) for each in self.all)
 
     def asleep(self, time: int, keeper: str) -> bool:
         return any(each.asleep(time, keeper) for each in self.all)

@@ -143,6 +143,7 @@ class KeeperSpec:
     tip: float
     replaces: bool
     bad_debt: bool
+    legs: bool
     takeovers: bool
     discount: float
     hedges: bool
@@ -191,7 +192,7 @@ class Scenario:
     members : of the committee; minimum : least sources of a member.
     rules, base_fee, demand : of the chain's blocks. native : USD of one unit of the chain's coin, in which fees are
     paid.
-    insurance : USD in the fund at first.
+    poster_fee : gwei a gas that posters of epochs pay at most. insurance : USD in the fund at first.
     guard : whose absence must make a check fail. seeds : how many `--seeds` runs by default.
     """
 
@@ -208,6 +209,7 @@ class Scenario:
     base_fee: int
     demand: Demand
     native: float
+    poster_fee: float
     insurance: float
     underlyings: tuple[UnderlyingSpec, ...]
     groups: tuple[GroupSpec, ...]
@@ -250,6 +252,9 @@ class Scenario:
             A value is out of what a policy can hold.
         """
         base = default_policy(self.cadence.slot)
+        slots = max(self.cadence.slot // 30, 1)  # the bucket is meant for slots of 30 s
+        bucket = min(base.shocks.bucket * slots, MICRO)
+        base = replace(base, shocks=replace(base.shocks, bucket=bucket, refill=max(base.shocks.refill // slots, 1)))
         chosen = {**dict(self.policy_values), **(values or {})}
         margin = {k: round(v * _MARGIN[k]) for k, v in chosen.items() if k in _MARGIN}
         shocks = {k: min(round(v * _SHOCKS[k]), 2**32 - 1) for k, v in chosen.items() if k in _SHOCKS}

@@ -77,7 +77,7 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
     known = Known(
         horizon, members, numbers, {u.name: u.venues for u in underlyings}, [k.name for k in keepers], POLICY_KEYS
     )
-    rules, base_fee, demand, native = _chain(top)
+    rules, base_fee, demand, native, poster_fee = _chain(top)
     scenario = Scenario(
         name=top.text("name"),
         title=top.text("title"),
@@ -92,6 +92,7 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
         base_fee=base_fee,
         demand=demand,
         native=native,
+        poster_fee=poster_fee,
         insurance=top.number("insurance", 100_000.0, 0.0, 1e12),
         underlyings=underlyings,
         groups=groups,
@@ -140,11 +141,13 @@ def _history(top: Section) -> History:
     return History(s.text("figures"), s.text("failure"), s.text("must_hold"), s.text("source"))
 
 
-def _chain(top: Section) -> tuple[BlockRules, int, Demand, float]:
+def _chain(top: Section) -> tuple[BlockRules, int, Demand, float, float]:
     if "chain" not in top:
-        return BlockRules(), 20 * GWEI, Demand(), 2_000.0
+        return BlockRules(), 20 * GWEI, Demand(), 2_000.0, 5_000.0
     item = top.get("chain")
-    s = item.section("block_time", "gas_limit", "latency", "base_fee", "demand_gas", "demand_price", "spread", "native")
+    s = item.section(
+        "block_time", "gas_limit", "latency", "base_fee", "demand_gas", "demand_price", "spread", "native", "poster_fee"
+    )
     try:
         rules = BlockRules(
             s.seconds("block_time", 12, 1),
@@ -161,7 +164,13 @@ def _chain(top: Section) -> tuple[BlockRules, int, Demand, float]:
         item.fail(str(error))
     fee = s.number("base_fee", None, 1e-9, 1e9)
     base = demand.resting_fee(rules.gas_limit) if fee is None else round(fee * GWEI)
-    return rules, max(base, 1), demand, s.number("native", 2_000.0, 0.0, 1e9)
+    return (
+        rules,
+        max(base, 1),
+        demand,
+        s.number("native", 2_000.0, 0.0, 1e9),
+        s.number("poster_fee", 5_000.0, 1e-9, 1e9),
+    )
 
 
 @dataclass(frozen=True)
@@ -330,6 +339,7 @@ def _keeper(item: Item) -> KeeperSpec:
         "tip",
         "replaces",
         "bad_debt",
+        "legs",
         "takeovers",
         "discount",
         "hedges",
@@ -343,6 +353,7 @@ def _keeper(item: Item) -> KeeperSpec:
         tip=s.number("tip", 2.0, 0.0, 1e9),
         replaces=s.flag("replaces", True),
         bad_debt=s.flag("bad_debt", False),
+        legs=s.flag("legs", True),
         takeovers=s.flag("takeovers", True),
         discount=s.number("discount", 0.02, 0.0, 1.0),
         hedges=s.flag("hedges", True),

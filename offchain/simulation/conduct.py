@@ -1,0 +1,204 @@
+"""What agents want, carried to the chain and back into the records: causes, liquidations, hedges, cures, attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from offchain.chain.backends import Receipt
+from offchain.keeper.bot import Keeper as Bot
+from offchain.keeper.view import Absorb, Act, Bid, ClearCall, Liquidate, MarginCall, StartAuction
+from offchain.simulation.agents import Keeper, action_of
+from offchain.store.database import Database
+from offchain.units import MICRO
+
+if TYPE_CHECKING:
+    from offchain.simulation.laboratory import Laboratory
+
+
+@dataclass
+class Conduct:
+    """Attributes
+    ----------
+    lab : the run. shadow, shadow_cash : what owners did of their own will since the beginning, by account.
+    called : time of each running margin call, by account.
+    """
+
+    lab: Laboratory
+    shadow: dict[int, dict[int, int]] = field(default_factory=dict)
+    shadow_cash: dict[int, int] = field(default_factory=dict)
+    called: dict[int, int] = field(default_factory=dict)
+    bots: dict[str, Bot] = field(default_factory=dict)
+    _cured: set[int] = field(default_factory=set)
+    _called_event: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        floor, journal = self.lab.floor, Database("sqlite://")
+        for each in self.lab.keepers:
+            signer = floor.owners[each.account]
+            self.bots[each.spec.name] = Bot(floor.state, each.account, signer, journal, purse=each.purse)
+
+    # keepers
+    def keeper(self, keeper: Keeper, time: int) -> None:
+        """Let a keeper look, and send what it wants."""
+        lab = self.lab
+        spec = keeper.spec
+        for act in keeper.look(lab.floor, lab.traffic.native, lab.traffic.base_fee):
+            key = (action_of(act), act.account)
+            keeper.waiting.add(key)
+
+            def done(receipt: Receipt | None, reason: str, key: tuple[str, int] = key, act: Act = act) -> None:
+                keeper.waiting.discard(key)
+                if receipt is not None:
+                    self._succeeded(keeper, act, receipt)
+
+            lab.traffic.send(
+                f"keeper {spec.name}", key[0], lambda act=act: self._carry(keeper, act), done,  # type: ignore[misc]
+                time=time - 1, tip=spec.tip, cap=spec.max_fee, raises=spec.replaces, life=lab.scenario.cadence.slot,
+            )  # fmt: skip
+
+    def _carry(self, keeper: Keeper, act: Act) -> Receipt:
+        bot = self.bots[keeper.spec.name]
+        contract, name, arguments = bot.transaction(act)
+        receipt: Receipt = getattr(contract.send, name)(*arguments, sender=bot.signer)
+        return receipt
+
+    def _succeeded(self, keeper: Keeper, act: Act, receipt: Receipt) -> None:
+        lab, account = self.lab, act.account
+        held = dict(lab.floor.state.book.accounts[account].positions)
+        lab.floor.apply(receipt)
+        name = keeper.spec.name
+        if isinstance(act, MarginCall):
+            self.called[account] = lab.time
+            self._called_event[account] = lab.recorder.event(
+                lab.time, "margin call", f"{name} calls account {account}", lab._epoch_event
+            )
+        elif isinstance(act, ClearCall):
+            self.called.pop(account, None)
+        elif isinstance(act, StartAuction):
+            lab.recorder.event(lab.time, "auction", f"{name} puts account {account} on auction", self._cause(account))
+        elif isinstance(act, Liquidate):
+            kind = "FallbackLiquidated" if act.fallback else "Liquidated"
+            self._liquidated(keeper, account, receipt.event(kind).args, receipt.gas_used, act.fallback)
+        elif isinstance(act, Bid):
+            self._taken_over(keeper, account, receipt.event("TakenOver").args, receipt.gas_used, held)
+        elif isinstance(act, Absorb):
+            args = receipt.event("Absorbed").args
+            paid = args["insurance"] + args["shortfall"]
+            self._row(
+                account, keeper.account, {}, "exit", receipt.gas_used, 0, penalty=0, reward=0, worth=-paid, covered=paid
+            )
+
+    def _cause(self, account: int) -> int:
+        return self._called_event.get(account, self.lab._epoch_event)
+
+    def _liquidated(
+        self, keeper: Keeper, account: int, args: Mapping[str, Any], gas: int, fallback: bool
+    ) -> None:
+        takes = {instrument: lots for instrument, lots, _ in args["takes"]}
+        event = self.lab.recorder.event(
+            self.lab.time,
+            "liquidation",
+            f"{keeper.spec.name} takes {len(takes)} legs of account {account}",
+            self._cause(account),
+        )
+        if account not in self.lab.floor.state.called:
+            self.called.pop(account, None)
+        impact = self._hedge(keeper, takes, event)
+        self._row(
+            account, args["taker"], takes, "fallback" if fallback else "leg", gas, impact, penalty=args["penalty"], reward=args["reward"],
+            worth=args["before"][0], covered=0,
+        )  # fmt: skip
+
+    def _taken_over(
+        self, keeper: Keeper, account: int, args: Mapping[str, Any], gas: int, held: Mapping[int, int]
+    ) -> None:
+        worth, price = f"{args['before'][0] / MICRO:,.2f}", f"{args['price'] / MICRO:,.2f}"
+        text = f"{keeper.spec.name} takes over account {account}, worth {worth} USD, for {price}"
+        event = self.lab.recorder.event(self.lab.time, "takeover", text, self._cause(account))
+        impact = self._hedge(keeper, held, event)
+        paid = args["insurance"] + args["shortfall"]
+        self._row(
+            account, keeper.account, held, "takeover", gas, impact, penalty=max(args["before"][0] - args["price"], 0),
+            reward=paid, worth=args["before"][0], covered=paid,
+        )  # fmt: skip
+        lab = self.lab
+        lab.floor.owners[account] = lab.floor.owners[keeper.account]
+        lab.owners.pop(account, None)
+
+    def _row(
+        self, account: int, taker: int, takes: Mapping[int, int], kind: str, gas: int, impact: int, **values: int
+    ) -> None:
+        lab = self.lab
+        assert lab.floor.state.epoch is not None
+        header = lab.floor.state.epoch.header
+        notional = sum(
+            abs(lots) * header.mark(i >> 88).index // lab.policy.underlying(i >> 88).lots_per_unit
+            for i, lots in takes.items()
+        )
+        since, block = lab.breach(account)
+        seconds, blocks = (lab.time - since, lab.traffic.space.number - block) if since >= 0 else (-1, -1)
+        lab.recorder.add(
+            "liquidations", time=lab.time, block=lab.traffic.space.number, account=account, taker=taker,
+            legs=len(takes), notional=notional, kind=kind, breach_time=since, latency_s=seconds, latency_blocks=blocks,
+            gas=gas, price_impact=impact, **values,
+        )  # fmt: skip
+
+    def _hedge(self, keeper: Keeper, takes: Mapping[int, int], cause: int) -> int:
+        """Sell outside what came in; returns the largest impact, 1e-6."""
+        lab = self.lab
+        if not keeper.spec.hedges:
+            return 0
+        assert lab.floor.state.epoch is not None
+        worst = 0
+        for number, lots in lab.floor.delta(takes, lab.floor.state.leaves).items():
+            fill = lab.markets.trade(number, -lots, float(lab.time))
+            worst = max(worst, abs(fill.impact), key=abs)
+            lab.recorder.event(
+                lab.time, "hedge",
+                f"{keeper.spec.name} trades {-lots / lab.policy.underlying(number).lots_per_unit:,.2f} "
+                f"{lab.scenario.names[number]} outside: {fill.impact / 1e4:+.2f} %", cause,
+            )  # fmt: skip
+        return worst
+
+    # owners
+    def owners(self, time: int) -> None:
+        """Owners who cure and were called long enough ago pay in what they lack and a fifth more."""
+        lab = self.lab
+        for account, since in list(self.called.items()):
+            owner = lab.owners.get(account)
+            if owner is None or not owner.cures or owner.wallet <= 0 or time < since + owner.group.patience:
+                continue
+            if account in self._cured:
+                continue
+            lacking = -lab.floor.state.margin_of(account).im_excess
+            amount = min(lacking + lacking // 5, owner.wallet)
+            if amount <= 0:
+                continue
+            self._cured.add(account)
+            owner.wallet -= amount
+            self._deposit(account, amount, time)
+
+    def _deposit(self, account: int, amount: int, time: int) -> None:
+        lab = self.lab
+        key = lab.floor.owners[account]
+
+        def carry() -> Receipt:
+            lab.system.token.send.mint(key.address, amount, sender=key)
+            lab.system.token.send.approve(lab.system.ledger.address, amount, sender=key)
+            return lab.system.clearing.send.deposit(account, amount, sender=key)  # type: ignore[no-any-return]
+
+        def done(receipt: Receipt | None, reason: str) -> None:
+            self._cured.discard(account)
+            if receipt is not None:
+                lab.floor.apply(receipt)
+                lab._deposited[account] += amount
+                self.shadow_cash[account] = self.shadow_cash.get(account, 0) + amount
+                text = f"{lab.roles[account]} {account} pays in {amount / MICRO:,.2f} USD"
+                lab.recorder.event(lab.time, "cure", text, self._cause(account))
+
+        lab.traffic.send(f"{lab.roles[account]} {account}", "deposit", carry, done, time=time - 1, tip=3.0)
+
+    def attack(self, start: int, end: int) -> None:
+        """Moves of attackers whose time has come."""
