@@ -93,9 +93,7 @@ class Conduct:
     def _cause(self, account: int) -> int:
         return self._called_event.get(account, self.lab._epoch_event)
 
-    def _liquidated(
-        self, keeper: Keeper, account: int, args: Mapping[str, Any], gas: int, fallback: bool
-    ) -> None:
+    def _liquidated(self, keeper: Keeper, account: int, args: Mapping[str, Any], gas: int, fallback: bool) -> None:
         takes = {instrument: lots for instrument, lots, _ in args["takes"]}
         event = self.lab.recorder.event(
             self.lab.time,

@@ -8,9 +8,9 @@ import pytest
 
 from offchain.config import BallastError
 from offchain.simulation.guards import GUARDS, without
-from offchain.simulation.scenario import INCIDENTS, ScenarioError, incidents, load, parse
+from offchain.simulation.scenario import ScenarioError, incidents, load, parse
 
-SOUND = (INCIDENTS / "black-thursday.yaml").read_text(encoding="utf-8")
+SOUND = (Path(__file__).parent / "scenario_example.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", incidents())
