@@ -145,10 +145,10 @@ def _show(result: RunResult) -> None:
 
 def _report(results: list[RunResult], out: Path) -> None:
     """Pages and data of the runs; the worst alone where there are many."""
-    from offchain.simulation.report import write
+    from offchain.simulation.report import write_run
 
     for result in results[:1] if len(results) == 1 else sorted(results, key=lambda r: r.passed)[:3]:
-        path = write(result, out / f"{result.scenario.name}-{result.seed}")
+        path = write_run(result, out / f"{result.scenario.name}-{result.seed}")
         click.echo(f"report: {path}", err=True)
 
 

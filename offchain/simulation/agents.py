@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from offchain.instruments import Instrument, Kind
 from offchain.chain.backends import Reverted
+from offchain.instruments import Instrument, Kind
 from offchain.keeper.decide import decide
 from offchain.keeper.view import (
     Absorb,
@@ -36,7 +36,8 @@ from offchain.units import MICRO
 
 GAS = {
     "post": 400_000, "call": 150_000, "clear": 150_000, "liquidate": 600_000, "start": 180_000, "take-over": 450_000,
-    "absorb": 150_000, "deposit": 120_000, "withdraw": 250_000, "open": 500_000, "close": 500_000, "fallback": 700_000, "end": 150_000, "repay": 100_000, "settle": 300_000, "push": 100_000,
+    "absorb": 150_000, "deposit": 120_000, "withdraw": 250_000, "open": 500_000, "close": 500_000, "fallback": 700_000,
+    "end": 150_000, "repay": 100_000, "settle": 300_000, "push": 100_000,
 }  # fmt: skip
 """Gas limits by action, a fifth or more above what benchmarks/gas.md measures on anvil."""
 NEVER = 2**62
@@ -140,7 +141,8 @@ class Keeper:
         assert state.epoch is not None
         if not floor.fresh:
             view = state.view(self.account, least, self.spec.bad_debt, self.purse)
-            return [act for act in decide(view) if isinstance(act, Liquidate) and not self._waits(act)][:MOST_AT_ONCE]
+            acts: list[Act] = [a for a in decide(view) if isinstance(a, Liquidate) and not self._waits(a)]
+            return acts[:MOST_AT_ONCE]
         epoch, book = state.epoch.header.epoch, state.book.accounts
         below = table.accounts[((table.im_excess < 0) & table.holds) | (table.pv < 0)]
         keys = {int(a): (epoch, book[int(a)].position_hash, book[int(a)].cash) for a in below}

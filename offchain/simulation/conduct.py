@@ -105,8 +105,8 @@ class Conduct:
             self.called.pop(account, None)
         impact = self._hedge(keeper, takes, event)
         self._row(
-            account, args["taker"], takes, "fallback" if fallback else "leg", gas, impact, penalty=args["penalty"], reward=args["reward"],
-            worth=args["before"][0], covered=0,
+            account, args["taker"], takes, "fallback" if fallback else "leg", gas, impact, penalty=args["penalty"],
+            reward=args["reward"], worth=args["before"][0], covered=0,
         )  # fmt: skip
 
     def _taken_over(
