@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("gas", "risk", "simulation")
+NAMES = ("gas", "risk", "simulation", "witnesses")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Gas of what accounts do beside the checks: a full check of scattered legs, a trade by checkpoints, one leg of 126."""
+"""Gas of what accounts do beside the checks: full checks of scattered legs and in parts, trades, one leg of many."""
 
 from __future__ import annotations
 
@@ -27,6 +27,24 @@ def measure_checks(bench: Bench, traded: int, account: int) -> None:
         bench.trade(scattered, leg.id, (50 + number) * (1 if number % 3 else -1))
     bench.record(f"full_check_{SCATTERED}_scattered", bench.full_check(scattered))
     bench.maker = usual
+
+
+def measure_parts(bench: Bench, account: int) -> None:
+    """A full check of `account` in two parts of 32 legs: each transaction, and both together."""
+    ids = sorted(bench.positions[account])
+    cut = len(ids) // 2
+    part = (0, 0, 0, [])
+    total = 0
+    for number, chosen in enumerate((ids[:cut], ids[cut:]), 1):
+        proof, flags = bench.instrument_tree.multiproof([bench.place[i] for i in chosen])
+        legs = [bench.leaves[i].pack() for i in chosen]
+        receipt = bench.system.examiner.send.check_part(account, part, legs, proof, flags, sender=bench.deployer)
+        bench.record(f"check_part_{number}_of_2_with_{len(chosen)}", receipt)
+        total += receipt.gas_used
+        if number == 1:
+            part = receipt.event("PartlyChecked").args["part"]
+    assert receipt.event("FullyChecked").args["account"] == account
+    bench.gas[f"check_parts_{len(ids)}"] = total
 
 
 def take_leg(bench: Bench, account: int, name: str) -> None:

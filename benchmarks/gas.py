@@ -17,7 +17,7 @@ import numpy as np
 from eth_account.signers.local import LocalAccount
 from eth_utils import keccak
 
-from benchmarks.accounts import measure_checks, take_leg
+from benchmarks.accounts import measure_checks, measure_parts, take_leg
 from benchmarks.headers import measure_headers
 from offchain.chain.anvil import start_anvil
 from offchain.chain.artifacts import artifact
@@ -221,6 +221,7 @@ def measure(bench: Bench) -> None:
             # Short strangles on a small deposit: to be liquidated after the move below.
             bench.trade(small, leg.id, -400)
 
+    measure_parts(bench, book)
     measure_checks(bench, legs[0].id, book)
 
     free = evaluate(bench.content(small), system.ledger.call.account(small)[2], bench.params).im_excess
