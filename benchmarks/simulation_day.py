@@ -17,7 +17,7 @@ from offchain.chain.revm import RevmChain
 from offchain.chain.system import System
 from offchain.config import HOURLY, UNDERLYINGS, BallastError
 from offchain.demo import listing
-from offchain.keeper.decide import Liquidate, View, _Book, plan_legs
+from offchain.keeper.legs import Holding, plan_legs
 from offchain.market.candles import Candles, load_candles, timestamp_of
 from offchain.market.sources import CandleMarket
 from offchain.market.synthetic import WARMUP_HOURS, synthetic_crash
@@ -199,12 +199,6 @@ class Replay:
         at = result.spent("margins of all", at)
         liquidator = crowd.system.liquidator.send
         busy = {*self.makers, *self.keepers}
-        clock = crowd.system.oracle.call.clock()
-        assert crowd.epoch is not None
-        view = View(
-            crowd.epoch.header.epoch, int(clock[2]), True, self.policy.margin, crowd.leaves, (),
-            crowd.account_view(self.keepers[0]),
-        )  # fmt: skip
         for account in below:
             if account in busy:
                 continue
@@ -217,19 +211,16 @@ class Replay:
                     continue
                 result.bankrupt += margin.pv < 0
                 keeper = self.keepers[result.liquidations % KEEPERS]
-                planned = self._plan(view, account, keeper)
+                view = crowd.view(keeper, bad_debt=True, only={account})
+                planned = plan_legs(view, view.accounts[0], Holding.of(view.taker))
                 if planned is None:
                     continue
-                crowd.liquidate(account, keeper, dict(planned.takes))
+                crowd.liquidate(account, keeper, dict(planned[0].takes))
                 result.liquidations += 1
             except Reverted as error:
                 result.refused[error.reason] = result.refused.get(error.reason, 0) + 1
         crowd.sync()
         result.spent("keepers", at)
-
-    def _plan(self, view: View, account: int, keeper: int) -> Liquidate | None:
-        planned = plan_legs(view, self.crowd.account_view(account), _Book.of(self.crowd.account_view(keeper)))
-        return None if planned is None else planned[0]
 
 
 def measure(accounts: int, hours: int = HOURS, processes: int = 2) -> Day:

@@ -40,10 +40,10 @@ class Timed:
 
 
 def deep_policy() -> Policy:
-    """The default policy with markets so deep that one maker can serve everybody, and no jump limit."""
+    """The default policy with markets so deep that one maker can serve everybody, and limits on nothing."""
     base = default_policy(HOURLY.slot)
     deep = tuple(replace(each, depth=2**33) for each in base.underlyings)
-    return replace(base, underlyings=deep, shocks=replace(base.shocks, jump=MICRO))
+    return replace(base, underlyings=deep, shocks=replace(base.shocks, jump=MICRO, bucket=MICRO))
 
 
 def listing(start: int) -> list[Instrument]:

@@ -43,13 +43,18 @@ def _free_port() -> int:
 
 @contextmanager
 def start_anvil(
-    timestamp: int | None = None, chain_id: int = 31337, port: int | None = None, hardfork: str = "prague"
+    timestamp: int | None = None,
+    chain_id: int = 31337,
+    port: int | None = None,
+    hardfork: str = "prague",
+    base_fee: int | None = None,
 ) -> Iterator[Web3Chain]:
     """Run anvil on loopback for the length of a `with`; its log is shown if it does not start.
 
     Parameters
     ----------
     timestamp : time of the first block, seconds; each block is a second after the last unless set.
+    base_fee : of the first block, wei; 0 stays 0 as long as blocks are not full.
     hardfork : whose rules hold. "cancun" has no calldata floor, and no BLS12-381 precompiles.
 
     Raises
@@ -66,6 +71,8 @@ def start_anvil(
         "--gas-limit": 60_000_000, "--code-size-limit": 24_576,
     }  # fmt: skip
     command = [str(binary), *(str(word) for option in options.items() for word in option)]
+    if base_fee is not None:
+        command += ["--block-base-fee-per-gas", str(base_fee)]
     if timestamp is not None:
         command += ["--timestamp", str(timestamp)]
     with tempfile.TemporaryFile() as log:

@@ -211,6 +211,7 @@ class Population(MarketState):
                 flags,
                 self.witness(account),
                 self.witness(taker),
+                b"",
             )
         )
 

@@ -173,7 +173,7 @@ def ours() -> Story:
 
 @pytest.fixture(scope="module")
 def anvil_without_floor() -> Story:
-    with start_anvil(START, hardfork="cancun") as chain:
+    with start_anvil(START, hardfork="cancun", base_fee=0) as chain:
         return tell(chain)
 
 
@@ -206,7 +206,7 @@ def test_scenario__gas_before_the_calldata_floor__is_the_same(ours: Story, anvil
 
 def test_scenario__with_a_committee_that_signs__same_events_and_balances(ours: Story) -> None:
     """The stand-in for the committee changes nothing but the committee; and the calldata floor is the chain's."""
-    with start_anvil(START) as chain:
+    with start_anvil(START, base_fee=0) as chain:
         theirs = tell(chain, signed=True)
         mine, other = ours.after_set_up(), theirs.after_set_up()
         assert [s.label for s in mine] == [s.label for s in other]
