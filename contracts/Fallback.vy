@@ -25,6 +25,7 @@ from interfaces import ILiquidator
 from interfaces import IMargin
 from interfaces import IRegistry
 from interfaces import IRiskOracle
+from lib import claim
 from lib import constants
 from lib import engine
 from lib import fallback
@@ -141,8 +142,12 @@ def liquidate(
     after.value -= penalty
     assert after.value + fall > before.value, "fallback: must make the account safer"
 
-    split: uint256 = (latest.margin >> 144) & constants.MASK_16
-    reward: uint256 = convert(penalty, uint256) * split // constants.ONE
+    reward: uint256 = claim._shared(
+        penalty,
+        (latest.margin >> 144) & constants.MASK_16,
+        claim._of(before.value, before.risk + before.closeout),
+        claim._of(after.value, after.risk + after.closeout),
+    )
     engine._move_cash(account, taker, reward, constants.LIQUIDATION_REWARD)
     engine._move_cash(account, constants.INSURANCE, convert(penalty, uint256) - reward, constants.LIQUIDATION_PENALTY)
     cash: int256 = other.cash + convert(reward, int256)

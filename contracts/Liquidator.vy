@@ -29,6 +29,7 @@ from interfaces import ILiquidator
 from interfaces import IMargin
 from interfaces import IRiskOracle
 from lib import cascade
+from lib import claim
 from lib import constants
 from lib import engine
 from lib import instrument
@@ -209,7 +210,12 @@ def liquidate(
     after: IMargin.Margin = margin._evaluate(content, state.cash, latest.margin)
     penalty: int256 = self._penalty(before, after, phi)
     after = self._less(after, penalty)
-    share: uint256 = convert(penalty, uint256) * ((latest.margin >> 144) & constants.MASK_16) // constants.ONE
+    share: uint256 = claim._shared(
+        penalty,
+        (latest.margin >> 144) & constants.MASK_16,
+        claim._of(before.pv, before.risk + before.closeout),
+        claim._of(after.pv, after.risk + after.closeout),
+    )
     rise: int256 = after.mm_excess - before.mm_excess
     assert rise > 0, "liquidator: must raise maintenance excess"
 

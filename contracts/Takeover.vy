@@ -23,6 +23,7 @@ from interfaces import ILiquidator
 from interfaces import IMargin
 from interfaces import IRiskOracle
 from interfaces import ITakeover
+from lib import claim
 from lib import constants
 from lib import engine
 from lib import margin
@@ -36,9 +37,8 @@ exports: (
 )
 
 
-# @dev Share of PV from which the price falls, and share of the requirement to which the incentive rises, 1e-4.
+# @dev Share of PV from which the price falls, 1e-4.
 FIRST_PRICE: constant(uint256) = 9_500
-INCENTIVE: constant(uint256) = 1_000
 
 # @dev An account worth less than this share of its requirement is auctioned at once, 1e-4.
 NEAR_BANKRUPT: constant(uint256) = 1_000
@@ -302,7 +302,7 @@ def _terms(account: uint256, found: IMargin.Margin, latest: IRiskOracle.Latest) 
         shortfall: uint256 = 0
         insurance, shortfall = self._covered(debt, 0)
         return (0, insurance, shortfall)
-    cap: uint256 = convert(found.risk + found.closeout, uint256) * INCENTIVE // constants.ONE
+    cap: uint256 = convert(claim._incentive(found.risk + found.closeout), uint256)
     incentive: uint256 = cap * min(elapsed - length, length) // length
     insurance: uint256 = 0
     shortfall: uint256 = 0

@@ -6,6 +6,7 @@
 """
 
 from interfaces import IMargin
+from lib import claim
 
 
 @pure
@@ -14,9 +15,9 @@ def _judge(
     before: IMargin.Margin, healthy: bool, after: IMargin.Margin, collateral: int256, again: bool, fresh: bool
 ):
     """
-    @dev From HEALTHY an action ends HEALTHY. Below, it raises MM excess and does not lower IM excess, and is the first of the
-         epoch that changes the account's positions, so that nobody spoils the witness of a liquidation again and again. When
-         the oracle is not fresh, the requirement of a trade must not rise either.
+    @dev From HEALTHY an action ends HEALTHY. Below, it raises MM excess, does not lower IM excess nor raise what insurance would
+         pay for the account, and is the first of the epoch that changes the account's positions, so that nobody spoils the
+         witness of a liquidation again and again. When the oracle is not fresh, the requirement must not rise either.
     @param before The account's margin before.
     @param healthy Whether it was HEALTHY.
     @param after Its margin after, its fee paid.
@@ -31,6 +32,9 @@ def _judge(
         assert after.mm_excess > before.mm_excess, "house: must raise maintenance excess"
         # Else an owner could sell to himself off the mark, and leave the debt to insurance.
         assert after.pv >= min(before.pv, 0), "house: must not end bankrupt"
+        was: int256 = claim._of(before.pv, before.risk + before.closeout)
+        is_now: int256 = claim._of(after.pv, after.risk + after.closeout)
+        assert is_now <= was, "house: must not raise the claim on insurance"
         assert after.im_excess >= before.im_excess, "house: must not lower initial excess"
         assert not again, "house: one trade an epoch below initial margin"
     if not fresh:

@@ -35,6 +35,17 @@ def _fall(before: Margin, after: Margin, phi: int) -> int:
     return min(max(before.requirement - after.requirement, 0) * phi // ONE, max(before.pv, 0))
 
 
+def _owed(margin: Margin, paid: int = 0) -> int:
+    """What insurance would at most pay in at takeover, once an account has paid something: contracts/lib/claim.vy."""
+    return max(margin.requirement // 10 - margin.pv + paid, 0)
+
+
+def _part(penalty: int, split: int, before: Margin, bare: Margin) -> int:
+    """The liquidator's part of a penalty: its share, but first insurance gets the rise of what it would have to pay."""
+    rise = _owed(bare, penalty) - _owed(before)
+    return max(min(penalty * split // ONE, penalty - max(rise, 0)), 0)
+
+
 def _shrinks(before: int, change: int) -> bool:
     """Whether a change makes a position smaller without turning it."""
     return before * change < 0 and abs(change) <= abs(before)
@@ -215,6 +226,8 @@ class Market(Aftermath):
                 continue
             if after.mm_excess <= before.mm_excess or after.im_excess < before.im_excess:
                 self.findings.add("trade", f"{where}, account {account}", "a better margin", after.fields)
+            if _owed(after) > _owed(before):
+                self.findings.add("trade", f"{where}, account {account}", "no more owed by insurance", after.fields)
             if traded[account] >= self.number:
                 self.findings.add("trade", f"{where}, account {account}", "its first trade of the epoch", self.number)
         self._judge_limits(policy, instrument >> 88, shrinks, where)
@@ -320,7 +333,7 @@ class Market(Aftermath):
         last, lots, _ = args["takes"][-1]
         bare = self._margin(account)
         penalty = _fall(before, bare, phi)
-        share = penalty * terms.liquidator_share // ONE
+        share = _part(penalty, terms.liquidator_share, before, bare)
         extra = self._extra(args, account, before, bare, penalty)
         reward = share + extra
         if reward:

@@ -14,7 +14,7 @@ from offchain.instruments import InstrumentLeaf
 from offchain.keeper.view import AccountView, Liquidate, View
 from offchain.risk.fallback import worth
 from offchain.risk.policy import MarginParams
-from offchain.risk.portfolios import Content, Margin, apply_change, evaluate
+from offchain.risk.portfolios import Content, Margin, apply_change, evaluate, liquidators_part
 
 MAX_TAKES = 8
 NEAR_BANKRUPT = 1_000
@@ -178,7 +178,7 @@ class Case:
         """Penalty and the taker's share of it."""
         fall = max(self.before.risk + self.before.closeout - bare.risk - bare.closeout, 0)
         penalty = min(self.rate * fall // ONE, max(bare.pv if self.fallback else self.before.pv, 0))
-        return penalty, penalty * self.params.liquidator_share // ONE
+        return penalty, liquidators_part(penalty, self.params.liquidator_share, self.before, bare)
 
     def floor(self, legs: int) -> int:
         """The reward that pays for the gas, micro-USD."""

@@ -73,6 +73,23 @@ def state_of(margin: Margin, collateral: int = 0) -> State:
     return State.HEALTHY
 
 
+def claim(pv: int, requirement: int) -> int:
+    """What insurance would at most pay in for an account at takeover, micro-USD: contracts/lib/claim.vy."""
+    return max(requirement // 10 - pv, 0)
+
+
+def liquidators_part(penalty: int, split: int, before: Margin, bare: Margin) -> int:
+    """The liquidator's part of a penalty, micro-USD: its share, less what insurance needs for the rise of its claim.
+
+    Parameters
+    ----------
+    penalty : micro-USD. split : the liquidator's share, 1e-4. before : margin before the takes. bare : after them, the
+        penalty not yet paid.
+    """
+    rise = claim(bare.pv - penalty, bare.requirement) - claim(before.pv, before.requirement)
+    return max(min(penalty * split // 10_000, penalty - max(rise, 0)), 0)
+
+
 def pack_vector(vector: Sequence[int]) -> tuple[int, ...]:
     """The ten words of a scenario vector. Raises ValueError where a value does not fit its lane."""
     if len(vector) != SCENARIOS:

@@ -107,6 +107,57 @@ def test_threat_23__selling_to_oneself_off_the_mark__leaves_no_debt_to_insurance
     assert equity(case, [case.account, other]) <= before
 
 
+def claim(case: Auction) -> int:
+    """What insurance would pay at most for the account at takeover, from its margin as it stands."""
+    pv, risk, closeout, _, _ = case.desk.margin(case.account)
+    return int(max(-pv, 0) + max((risk + closeout) // 10 - max(pv, 0), 0))
+
+
+def test_threat_23__selling_to_oneself_off_the_mark__leaves_no_claim_to_an_incentive() -> None:
+    """LIQUIDATABLE, and worth more than a tenth of its requirement: the owner sells most of it to a second account of his, so
+    low that next to nothing is left. He would then take the rest over himself, and insurance would pay him the incentive.
+    He may sell as low as leaves that tenth, and the takeover then costs insurance nothing."""
+    case = Auction(8_200, called=False)
+    desk = case.desk
+    assert desk.margin(case.account)[3] < 0 == claim(case)
+    other = desk.fund(case.long_key, 10_000)
+    worth, mark, lots = desk.margin(case.account)[0], 8_200_000, 36
+    before, funds = equity(case, [case.account, other]), case.cash(INSURANCE)
+    low = mark - (worth - dollars(1)) // lots
+    refused = "house: must not raise the claim on insurance"
+    assert reason(desk.trade, other, case.account, BTC_PERP, lots, low) == refused
+    desk.trade(other, case.account, BTC_PERP, lots, mark - (worth - dollars(5)) // lots)
+    assert desk.margin(case.account)[3] < 0 == claim(case)
+    case.post()
+    desk.liquidator.send.margin_call(case.account, case.witness(), sender=case.stranger)
+    case.hours(3)
+    case.start()
+    case.hours(2 * T // 3600)
+    fees = case.cash(INSURANCE) - funds
+    case.taker, case.keeper = desk.fund(case.long_key, 1_000), case.long_key
+    mine = desk.margin(case.taker)[0]
+    case.bid()
+    assert case.cash(INSURANCE) - funds == fees > 0
+    assert equity(case, [case.account, other, case.taker]) == before + mine - fees
+
+
+@pytest.mark.parametrize(("price", "lots"), [(7_430, 10), (7_430, 3), (7_440, 20), (7_700, 10), (7_300, 10)])
+def test_threat_23__liquidating_oneself_at_the_highest_penalty__does_not_make_insurance_pay(
+    price: int, lots: int
+) -> None:
+    """Worth about a tenth of the requirement, at a penalty of 60 % of its fall: half of the penalty would be the owner's second
+    account's, and insurance would owe more for the rest than the other half. So insurance gets the rise first."""
+    case = Auction(price)
+    desk = case.desk
+    other = desk.fund(case.long_key, 10_000)
+    owed, funds, both = claim(case), case.cash(INSURANCE), equity(case, [case.account, other])
+    args = desk.liquidate(case.account, other, {BTC_PERP: lots}, case.long_key).event("Liquidated").args
+    gained = case.cash(INSURANCE) - funds
+    assert args["phi"] == 6_000 and gained >= claim(case) - owed
+    assert args["reward"] == min(args["penalty"] // 2, args["penalty"] - max(claim(case) - owed, 0)) + args["extra"]
+    assert equity(case, [case.account, other]) == both - gained
+
+
 def test_threat_24__orders_signed_before_a_takeover__are_void() -> None:
     """The previous owner signed an order that gives the position away; after the takeover nobody can fill it, nor
     withdraw or transfer in his name."""

@@ -102,6 +102,11 @@ def healthy(content: Content, margin: Margin) -> bool:
     return margin.im_excess >= 0 and margin.pv >= content.collateral
 
 
+def owed(pv: int, requirement: int) -> int:
+    """What insurance owes whoever takes an account over in the end: its debt, and the incentive that it is not worth."""
+    return max(-pv, 0) + max(requirement // 10 - max(pv, 0), 0)
+
+
 @dataclass
 class Core:
     """What every twin shares: the ledger's tables, time, and who calls.

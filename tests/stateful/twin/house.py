@@ -25,6 +25,7 @@ from twin.core import (
     merkle_root,
     merkle_root_of_many,
     need,
+    owed,
     read_leg,
 )
 from twin.oracle import AGREES, OracleTwin, funding_of, index_of, status_of
@@ -216,6 +217,8 @@ class HouseTwin(OracleTwin, Core):
         else:
             need(after.mm_excess > before.mm_excess, "house: must raise maintenance excess")
             need(after.pv >= min(before.pv, 0), "house: must not end bankrupt")
+            need(owed(after.pv, after.requirement) <= owed(before.pv, before.requirement),
+                 "house: must not raise the claim on insurance")
             need(after.im_excess >= before.im_excess, "house: must not lower initial excess")
             need(not again, "house: one trade an epoch below initial margin")
         if not fresh:

@@ -21,6 +21,7 @@ from twin.core import (
     mark_of,
     merkle_root_of_many,
     need,
+    owed,
     read_leg,
 )
 from twin.house import HouseTwin
@@ -148,9 +149,11 @@ class LiquidatorTwin(HouseTwin):
             self.move_position(taker, number, identifier, -lots, -lots * price, epoch)
         return leg, held, other
 
-    def pay_penalty(self, number: int, taker: int, penalty: int, params: MarginParams, extra: int = 0) -> None:
-        """To taker and insurance; `extra` to the taker."""
-        reward = penalty * params.liquidator_share // 10_000
+    def pay_penalty(
+        self, number: int, taker: int, penalty: int, params: MarginParams, rise: int, extra: int = 0
+    ) -> None:
+        """To taker and insurance, which first gets the rise of what it owes; `extra` to the taker."""
+        reward = max(min(penalty * params.liquidator_share // 10_000, penalty - max(rise, 0)), 0)
         self.move_cash(number, taker, reward + extra)
         self.move_cash(number, INSURANCE, penalty - reward)
 
@@ -213,7 +216,8 @@ class LiquidatorTwin(HouseTwin):
             charged = penalty_of(before, less, phi) + extra
             bound = max(less.pv - less.im_excess, short.collateral)
             need(before.pv - charged < bound, "liquidator: more than restores the account")
-        self.pay_penalty(number, taker, penalty, params, extra)
+        grown = owed(after.pv, after.requirement) - owed(before.pv, before.requirement)
+        self.pay_penalty(number, taker, penalty, params, grown, extra)
         if restored and self.called.get(number):
             self._clear(number)
         theirs = self.judge(mine, self.account(taker).cash, params)

@@ -11,7 +11,7 @@ from offchain.oracle.trees import keccak256
 from offchain.risk.fallback import Place, place
 from offchain.risk.policy import Row
 from offchain.risk.portfolios import Content
-from twin.core import CLEARING, FIRST, Leg, Witness, leaf_of, mark_of, merkle_root, need, read_leg
+from twin.core import CLEARING, FIRST, Leg, Witness, leaf_of, mark_of, merkle_root, need, owed, read_leg
 from twin.liquidator import Take, TakeoverTwin
 from twin.oracle import ORACLE_LIVE, index_of, scan_of, settlement_fields, status_of
 
@@ -106,7 +106,8 @@ class Twin(TakeoverTwin):
         fall = was.requirement - now.requirement
         penalty = min(max(fall, 0) * self.phi(number) // 10_000, max(after, 0))
         need(after - penalty + fall > before, "fallback: must make the account safer")
-        self.pay_penalty(number, taker, penalty, params)
+        grown = owed(after - penalty, now.requirement) - owed(before, was.requirement)
+        self.pay_penalty(number, taker, penalty, params, grown)
         cash = self.account(taker).cash
         theirs = self.judge(mine, cash, params)
         need(self.worth(mine, cash, places) >= theirs.pv - theirs.im_excess, "fallback: taker below initial margin")
