@@ -114,9 +114,9 @@ def claim(case: Auction) -> int:
 
 
 def test_threat_23__selling_to_oneself_off_the_mark__leaves_no_claim_to_an_incentive() -> None:
-    """LIQUIDATABLE, and worth more than a tenth of its requirement: the owner sells most of it to a second account of his, so
-    low that next to nothing is left. He would then take the rest over himself, and insurance would pay him the incentive.
-    He may sell as low as leaves that tenth, and the takeover then costs insurance nothing."""
+    """LIQUIDATABLE, and worth more than a tenth of its requirement: the owner sells most of it to a second account of
+    his, so low that next to nothing is left. He would then take the rest over himself, and insurance would pay him the
+    incentive. He may sell as low as leaves that tenth, and the takeover then costs insurance nothing."""
     case = Auction(8_200, called=False)
     desk = case.desk
     assert desk.margin(case.account)[3] < 0 == claim(case)
@@ -145,15 +145,16 @@ def test_threat_23__selling_to_oneself_off_the_mark__leaves_no_claim_to_an_incen
 def test_threat_23__liquidating_oneself_at_the_highest_penalty__does_not_make_insurance_pay(
     price: int, lots: int
 ) -> None:
-    """Worth about a tenth of the requirement, at a penalty of 60 % of its fall: half of the penalty would be the owner's second
-    account's, and insurance would owe more for the rest than the other half. So insurance gets the rise first."""
+    """Worth about a tenth of the requirement, at a penalty of 60 % of its fall: half of the penalty would go to the
+    owner's second account, and insurance would owe more for the rest than its half. So it gets the rise first."""
     case = Auction(price)
     desk = case.desk
     other = desk.fund(case.long_key, 10_000)
     owed, funds, both = claim(case), case.cash(INSURANCE), equity(case, [case.account, other])
     args = desk.liquidate(case.account, other, {BTC_PERP: lots}, case.long_key).event("Liquidated").args
     gained = case.cash(INSURANCE) - funds
-    assert args["phi"] == 6_000 and gained >= claim(case) - owed
+    assert args["phi"] == 6_000
+    assert gained >= claim(case) - owed
     assert args["reward"] == min(args["penalty"] // 2, args["penalty"] - max(claim(case) - owed, 0)) + args["extra"]
     assert equity(case, [case.account, other]) == both - gained
 

@@ -103,7 +103,7 @@ def healthy(content: Content, margin: Margin) -> bool:
 
 
 def owed(pv: int, requirement: int) -> int:
-    """What insurance owes whoever takes an account over in the end: its debt, and the incentive that it is not worth."""
+    """What insurance owes for an account in the end: its debt, and the incentive that it is not worth."""
     return max(-pv, 0) + max(requirement // 10 - max(pv, 0), 0)
 
 

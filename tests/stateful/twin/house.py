@@ -217,8 +217,10 @@ class HouseTwin(OracleTwin, Core):
         else:
             need(after.mm_excess > before.mm_excess, "house: must raise maintenance excess")
             need(after.pv >= min(before.pv, 0), "house: must not end bankrupt")
-            need(owed(after.pv, after.requirement) <= owed(before.pv, before.requirement),
-                 "house: must not raise the claim on insurance")
+            need(
+                owed(after.pv, after.requirement) <= owed(before.pv, before.requirement),
+                "house: must not raise the claim on insurance",
+            )
             need(after.im_excess >= before.im_excess, "house: must not lower initial excess")
             need(not again, "house: one trade an epoch below initial margin")
         if not fresh:
