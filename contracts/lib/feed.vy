@@ -75,12 +75,12 @@ def _read(source: address, max_age: uint256, least: uint256, greatest: uint256) 
         return 0, False, updated_at
     price: uint256 = 0
     if decimals >= 6:
-        price = answer // 10 ** (decimals - 6)
+        price = answer // pow_mod256(10, unsafe_sub(decimals, 6))  # at most 10^30
     elif answer <= MAX_PRICE:
-        price = answer * 10 ** (6 - decimals)
+        price = unsafe_mul(answer, pow_mod256(10, unsafe_sub(6, decimals)))  # below 2^84
     if price == 0 or price > MAX_PRICE:
         return 0, False, updated_at
-    current: bool = updated_at <= block.timestamp and block.timestamp - updated_at <= max_age
+    current: bool = updated_at <= block.timestamp and unsafe_sub(block.timestamp, updated_at) <= max_age
     return price, current and answer > least and answer < greatest, updated_at
 
 
@@ -93,5 +93,5 @@ def _disagrees(index: uint256, price: uint256, limit: uint256) -> bool:
     @param price The price that it is held against, micro-USD, at most 64 bits.
     @param limit 1e-6.
     """
-    distance: uint256 = max(index, price) - min(index, price)
-    return distance * 1_000_000 > price * limit
+    distance: uint256 = unsafe_sub(max(index, price), min(index, price))
+    return unsafe_mul(distance, 1_000_000) > price * limit

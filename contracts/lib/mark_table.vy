@@ -45,30 +45,36 @@ def _set(
     """
     assert len(words) == len(terms.underlyings), "oracle: marks do not match the underlyings"
     next_feed: uint256 = 0
+    feed_words: uint256 = len(terms.feeds)
     for i: uint256 in range(len(words), bound=constants.MAX_LISTED):
         word: uint256 = words[i]
         underlying: uint256 = word >> 240
-        assert underlying == terms.underlyings[i] >> 240, "oracle: marks do not match the underlyings"
+        bounds: uint256 = terms.underlyings[i]
+        assert underlying == bounds >> 240, "oracle: marks do not match the underlyings"
         old: uint256 = self._marks[underlying]
-        marks._check(word, old, terms.underlyings[i], slots, elapsed)
+        marks._check(word, old, bounds, slots, elapsed)
         status: uint256 = marks._judged(word, old, slots, terms.jump)
         feed: uint256 = constants.FEED_NONE
         price: uint256 = 0
         # Both are ascending; a feed of an underlying that this policy does not have yet is passed over.
+        source: uint256 = 0
         for _: uint256 in range(constants.MAX_LISTED):
-            if next_feed >= len(terms.feeds) or terms.feeds[next_feed] >> 240 >= underlying:
+            if next_feed >= feed_words:
                 break
-            next_feed += 3
-        if next_feed < len(terms.feeds) and terms.feeds[next_feed] >> 240 == underlying:
+            source = terms.feeds[next_feed]
+            if source >> 240 >= underlying:
+                break
+            next_feed = unsafe_add(next_feed, 3)
+        if next_feed < feed_words and source >> 240 == underlying:
             usable: bool = False
             updated_at: uint256 = 0
             price, usable, updated_at = feeds._read(
-                convert(terms.feeds[next_feed] & convert(max_value(uint160), uint256), address),
-                (terms.feeds[next_feed] >> 160) & constants.MASK_32,
-                terms.feeds[next_feed + 1],
-                terms.feeds[next_feed + 2],
+                convert(source & convert(max_value(uint160), uint256), address),
+                (source >> 160) & constants.MASK_32,
+                terms.feeds[unsafe_add(next_feed, 1)],
+                terms.feeds[unsafe_add(next_feed, 2)],
             )
-            next_feed += 3
+            next_feed = unsafe_add(next_feed, 3)
             feed = constants.FEED_UNUSABLE
             if usable:
                 feed = constants.FEED_AGREES

@@ -76,8 +76,8 @@ def _judged(word: uint256, old: uint256, slots: uint256, jump: uint256) -> uint2
         return status
     before: uint256 = self._index(old)
     after: uint256 = self._index(word)
-    distance: uint256 = (max(before, after) - min(before, after)) * ONE_E6
-    if distance * distance > (before * jump) ** 2 * slots:
+    distance: uint256 = unsafe_mul(unsafe_sub(max(before, after), min(before, after)), ONE_E6)
+    if unsafe_mul(distance, distance) > (before * jump) ** 2 * slots:
         return max(status, constants.PROVISIONAL)
     return status
 
@@ -87,6 +87,7 @@ def _judged(word: uint256, old: uint256, slots: uint256, jump: uint256) -> uint2
 def _check(word: uint256, old: uint256, bounds: uint256, slots: uint256, elapsed: uint256):
     """
     @notice Refuse a mark out of bounds, or one that moves faster than the policy allows; the formulas are in the oracle's head.
+    @dev Nothing overflows: scan ranges and slews have 32 bits, indices, slots and seconds 64, so every product is below 2^139.
     @param word The mark.
     @param old The mark before; zero for none.
     @param bounds The underlying's word.
@@ -106,15 +107,16 @@ def _check(word: uint256, old: uint256, bounds: uint256, slots: uint256, elapsed
         assert (word >> 112) & constants.MASK_64 == 0, "oracle: funding does not start at zero"
     else:
         before: uint256 = (old >> 80) & constants.MASK_32
-        rise: uint256 = before * ((bounds >> 112) & constants.MASK_32) * slots // ONE_E6
-        fall: uint256 = before * ((bounds >> 80) & constants.MASK_32) * slots // ONE_E6
-        assert scan <= max(before + rise, least), "oracle: scan range rises too fast"
-        assert scan >= min(before - min(fall, before), most), "oracle: scan range falls too fast"
+        rise: uint256 = unsafe_mul(unsafe_mul(before, (bounds >> 112) & constants.MASK_32), slots) // ONE_E6
+        fall: uint256 = unsafe_mul(unsafe_mul(before, (bounds >> 80) & constants.MASK_32), slots) // ONE_E6
+        assert scan <= max(unsafe_add(before, rise), least), "oracle: scan range rises too fast"
+        assert scan >= min(unsafe_sub(before, min(fall, before)), most), "oracle: scan range falls too fast"
 
-        moved: int256 = self._funding(word) - self._funding(old)
+        moved: int256 = unsafe_sub(self._funding(word), self._funding(old))
         index: uint256 = self._index(old)
         limit: uint256 = (
-            index * FUNDING_BOUND * elapsed // (ONE_E6 * HOUR * ((bounds >> 208) & constants.MASK_32))
+            unsafe_mul(unsafe_mul(index, FUNDING_BOUND), elapsed)
+            // unsafe_mul(ONE_E6 * HOUR, (bounds >> 208) & constants.MASK_32)
         )
         assert convert(abs(moved), uint256) <= limit, "oracle: funding moves too fast"
 
