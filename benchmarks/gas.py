@@ -42,13 +42,27 @@ USD = 10**6
 BTC, ETH = 1, 2
 SPOT = {BTC: 60_000 * USD, ETH: 3_000 * USD}
 TREE_DEPTH = 20
+PMRM_64 = "Derive PMRM_2, 64 options: 20,400,000 to 21,100,000"
+V1_64 = "Derive PMRM v1, 64 options: start auction 4,200,000 and bid 14,500,000"
+V1_126 = "Derive PMRM v1, 126 options: start auction 7,700,000 and bid 28,400,000"
+CHECKS = "Derive PMRM_2: a full check, 318,000 an option held, where it is not trusted off chain"
+GROWS = "no counterpart: the peer's check grows with the portfolio"
+ORACLES = "Pyth, 13 of 19, ten feeds: 404,000; Chainlink OCR2 (16, 5): 128,000 a feed"
 PUBLISHED = {
-    "post_header_13_of_19": "Pyth, 13 of 19, ten feeds: 404,000; Chainlink OCR2 (16, 5): 128,000 a feed",
+    "post_header_13_of_19": ORACLES,
+    "post_header_13_of_19_feeds": f"{ORACLES}; RedStone, 13 signers: 189,000",
     "full_check_8": "Derive PMRM_2, 8 options: 2,700,000 to 3,200,000",
     "full_check_32": "Derive PMRM_2, 32 options: 10,000,000 to 10,500,000",
-    "full_check_64": "Derive PMRM_2, 64 options: 20,400,000 to 21,100,000",
-    "leaf_check": "no counterpart: the peer's check grows with the portfolio",
-    "leg_liquidation_1_of_32": "Derive PMRM v1, 64 options: start auction 4,200,000 and bid 14,500,000",
+    "full_check_64": PMRM_64,
+    "full_check_64_scattered": PMRM_64,
+    "check_parts_64": f"{PMRM_64}, more than a transaction may use (EIP-7825: 16,777,216), and in one only",
+    "trade_checkpoint": CHECKS,
+    "trade_opening": CHECKS,
+    "withdraw_leaf": CHECKS,
+    "leaf_check": GROWS,
+    "leg_liquidation_1_of_32": V1_64,
+    "leg_liquidation_1_of_126": V1_126,
+    "takeover_126": V1_126,
 }
 
 
