@@ -12,10 +12,12 @@ USD = 10**6
 
 
 def measure_checks(bench: Bench, traded: int, account: int) -> None:
-    """A trade of `account` in the instrument `traded`, which both sides hold, by their checkpoints; one that opens a
+    """A trade of `account` in the instrument `traded`, in which it is short and the maker long, by their checkpoints:
+    first one that makes both positions smaller, then one that makes them larger; one that opens a
     position on both sides, for an account that has none; and a full check of 64 legs spread over all instruments,
     in no chain with each other."""
     bench.record("trade_checkpoint", bench.trade(account, traded, 5))
+    bench.record("trade_checkpoint_enlarging", bench.trade(account, traded, -5))
     opener = bench.open(1_000_000 * USD)
     fresh = next(i.id for i in bench.listed if i.id not in bench.positions[bench.maker])
     bench.record("trade_opening", bench.trade(opener, fresh, 5))
