@@ -21,7 +21,7 @@ from offchain.market.surfaces import CarryParams, SurfaceParams, modelled_carry,
 from offchain.oracle.book import Book
 from offchain.oracle.bundles import SignedBody
 from offchain.oracle.epochs import Epoch, build_epoch
-from offchain.oracle.headers import PROVISIONAL
+from offchain.oracle.headers import DISPUTED, LIVE
 from offchain.oracle.keys import Seat
 from offchain.oracle.observations import (
     Last,
@@ -103,7 +103,11 @@ class Committee:
         return self._curves[number]
 
     def learn(self, index: Mapping[int, int]) -> None:
-        """Take the slot's prices (micro-USD a unit) into the history; where one is missing the last one stands."""
+        """Take the slot's prices (micro-USD a unit) into the history; where one is missing, the last one stands.
+
+        A price that does not count yet, or that the feed disputes, is left out by `round`: one false price would
+        otherwise raise scan ranges for weeks.
+        """
         for number, closes in self.history.items():
             closes.append(index[number] / MICRO if number in index else closes[-1])
         self._curves.clear()
@@ -163,11 +167,12 @@ class Committee:
             middle = medians(list(seen.values()), listed, policy, self.quorum)
         except TooFewSources as error:
             raise Skipped(str(error)) from error
-        market = self._paused(bounded(middle, slot, last, policy), time)
+        market = self._paused(self._unconfirmed(bounded(middle, slot, last, policy)), time)
         signers = [n for n, own in seen.items() if too_far(own, middle, Tolerance(), policy) is None]
         if len(signers) < self.quorum:
             raise Skipped(f"{len(signers)} members sign, {self.quorum} are needed: the others saw other prices")
-        self.learn({number: quote.index for number, quote in market.underlyings.items()})
+        counts = {n: q for n, q in market.underlyings.items() if q.status == LIVE and self._fits_feed(n, q.index, policy)}
+        self.learn({n: q.index for n, q in counts.items()})
         return self._signed(slot, market, book, policy, {n: seen[n] for n in signers})
 
     def _observe(
@@ -235,12 +240,24 @@ class Committee:
         )
 
     def _paused(self, market: Observation, time: int) -> Observation:
-        """Underlyings whose price a cap holds stand as provisional: they wait, rather than trade at the cap."""
+        """Underlyings whose price a cap holds stand as disputed: they wait, rather than trade at the cap."""
         capped = {u for u in market.underlyings if self.faults.capped(time, u)}
         if not capped or "cap_pauses" in self.off:
             return market
-        quotes = {u: replace(q, status=PROVISIONAL) if u in capped else q for u, q in market.underlyings.items()}
+        quotes = {u: replace(q, status=DISPUTED) if u in capped else q for u, q in market.underlyings.items()}
         return replace(market, underlyings=quotes)
+
+    def _unconfirmed(self, market: Observation) -> Observation:
+        """With the second epoch's confirmation switched off a jump counts at once."""
+        if "provisional" not in self.off:
+            return market
+        return replace(market, underlyings={u: replace(q, status=LIVE) for u, q in market.underlyings.items()})
+
+    def _fits_feed(self, number: int, index: int, policy: Policy) -> bool:
+        """Whether the independent feed, if one can be used, agrees: what is disputed stays out of the history."""
+        price, usable, _ = self.system.oracle.call.feed_price(number)
+        off = abs(index - price) * MICRO > price * policy.shocks.dispute
+        return not usable or not off or "feed_agreement" in self.off
 
     def _signed(
         self, slot: Slot, market: Observation, book: Book, policy: Policy, seen: Mapping[int, Observation]

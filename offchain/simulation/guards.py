@@ -13,7 +13,7 @@ from offchain.chain.artifacts import Artifact
 from offchain.chain.variants import variant
 from offchain.config import BallastError
 
-RULES = ("median", "venues", "cap_pauses", "replacement")
+RULES = ("median", "venues", "cap_pauses", "replacement", "provisional", "feed_agreement")
 """Rules of programs off the chain that can be switched off."""
 
 
@@ -67,7 +67,7 @@ GUARDS: Mapping[str, Guard] = {
     ),
     "position_limit": Guard(
         "an account holds at most a share of the depth; without it any position that margin allows",
-        policy={"position": 4_000.0},
+        policy={"position": 100.0},
         underlying={"open_interest": 600.0},
     ),
     "concentration": Guard(
@@ -80,11 +80,20 @@ GUARDS: Mapping[str, Guard] = {
     ),
     "feed_agreement": Guard(
         "index and feed must agree, or nothing of the underlying is liquidated; without it the index alone counts",
-        policy={"dispute": 4_000.0},
+        rules=("feed_agreement",),
+        patches={
+            "RiskOracle": (
+                (
+                    "                    feed = constants.FEED_DISAGREES\n                    status = constants.DISPUTED\n",
+                    "                    feed = constants.FEED_DISAGREES\n",
+                ),
+            )
+        },
     ),
     "provisional": Guard(
         "a jump of the index counts when a second epoch confirms it; without it at once",
-        policy={"jump": 4_000.0},
+        rules=("provisional",),
+        patches={"RiskOracle": (("        return max(status, constants.PROVISIONAL)\n", "        return status\n"),)},
     ),
     "grace": Guard(
         "after an outage owners have time before they are liquidated; without it none",

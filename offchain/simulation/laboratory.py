@@ -369,10 +369,11 @@ class Laboratory:
                 self.conduct.keeper(keeper, time)
 
     def true_leaves(self, time: int) -> list[InstrumentLeaf]:
-        """Every instrument at the true price, by the curves that the committee uses."""
+        """Every instrument at the true price, by the curves and scan ranges that the slot's epoch has."""
         true = {u: self.price(u, time) for u in self.paths.prices}
         assert self.floor.state.epoch is not None
         header = self.floor.state.epoch.header
+        latest = self._waiting_post.epoch.header if self._waiting_post else header
         forwards, ivs = [], []
         for each in self.instruments:
             surface, carry, _ = self.committee.curves(each.underlying)
@@ -382,7 +383,7 @@ class Laboratory:
             ivs.append(int(surface.volatilities(each.strike, forward, left)) if each.kind.is_option else 0)
         return build_leaves(
             self.instruments, forwards, ivs, true, {u: header.mark(u).funding for u in true},
-            {u: header.mark(u).scan_range for u in true}, self.scenario.start + time, self.policy,
+            {u: latest.mark(u).scan_range for u in true}, self.scenario.start + time, self.policy,
             open_interest=self.floor.state.book.open_interest(),
         )  # fmt: skip
 

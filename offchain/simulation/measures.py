@@ -95,6 +95,17 @@ def _insolvency(tables: Tables, window: Window) -> float:
     return max(_negative(tables) + _last(tables, "shortfall") - max(_last(tables, "insurance"), 0.0), 0.0)
 
 
+def _insolvency_most(tables: Tables, window: Window) -> float:
+    """As `insolvency`, of owners' accounts at true prices and at the worst step: a price that comes back hides nothing."""
+    states, steps = tables["states"], tables["steps"]
+    worst = 0.0
+    for time, insurance, shortfall in zip(steps["time"], steps["insurance"], steps["shortfall"], strict=True):
+        if window.after <= time <= window.until:
+            debts = -_sum(np.minimum(states["equity"][states["time"] == time], 0))
+            worst = max(worst, (debts + float(shortfall) - max(float(insurance), 0.0)) / MICRO)
+    return worst
+
+
 def _insurance_lost(tables: Tables, window: Window) -> float:
     first = float(tables["steps"]["insurance"][0]) / MICRO
     return (first - _last(tables, "insurance")) / first if first else 0.0
@@ -203,6 +214,7 @@ MEASURES: Mapping[str, Measure] = {
     "shortfall": Measure(lambda t, w: _last(t, "shortfall"), "USD", "shortfall recorded at the end"),
     "bad_debt": Measure(_bad_debt, "USD", "debts that accounts left, paid for by insurance or open"),
     "insolvency": Measure(_insolvency, "USD", "debts beyond what is left of the insurance fund"),
+    "insolvency_most": Measure(_insolvency_most, "USD", "debts beyond the insurance fund, at the worst step"),
     "insurance_lost": Measure(_insurance_lost, "", "share of the insurance fund that is gone"),
     "index_error": Measure(_index_error, "", "largest error of a live mark against the true price"),
     "stale_share": Measure(_stale, "", "share of slots in which the oracle was not live"),
