@@ -171,8 +171,8 @@ class Committee:
         signers = [n for n, own in seen.items() if too_far(own, middle, Tolerance(), policy) is None]
         if len(signers) < self.quorum:
             raise Skipped(f"{len(signers)} members sign, {self.quorum} are needed: the others saw other prices")
-        counts = {n: q for n, q in market.underlyings.items() if q.status == LIVE and self._fits_feed(n, q.index, policy)}
-        self.learn({n: q.index for n, q in counts.items()})
+        live = {n: q.index for n, q in market.underlyings.items() if q.status == LIVE}
+        self.learn({n: index for n, index in live.items() if self._fits_feed(n, index, policy)})
         return self._signed(slot, market, book, policy, {n: seen[n] for n in signers})
 
     def _observe(

@@ -84,8 +84,8 @@ GUARDS: Mapping[str, Guard] = {
         patches={
             "RiskOracle": (
                 (
-                    "                    feed = constants.FEED_DISAGREES\n                    status = constants.DISPUTED\n",
-                    "                    feed = constants.FEED_DISAGREES\n",
+                    "feed = constants.FEED_DISAGREES\n                    status = constants.DISPUTED\n",
+                    "feed = constants.FEED_DISAGREES\n",
                 ),
             )
         },

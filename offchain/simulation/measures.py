@@ -96,7 +96,7 @@ def _insolvency(tables: Tables, window: Window) -> float:
 
 
 def _insolvency_most(tables: Tables, window: Window) -> float:
-    """As `insolvency`, of owners' accounts at true prices and at the worst step: a price that comes back hides nothing."""
+    """As `insolvency`, of owners' accounts at true prices at the worst step: a price that comes back hides nothing."""
     states, steps = tables["states"], tables["steps"]
     worst = 0.0
     for time, insurance, shortfall in zip(steps["time"], steps["insurance"], steps["shortfall"], strict=True):
