@@ -35,7 +35,7 @@ def measure_parts(bench: Bench, account: int) -> None:
     """A full check of `account` in two parts of 32 legs: each transaction, and both together."""
     ids = sorted(bench.positions[account])
     cut = len(ids) // 2
-    part = (0, 0, 0, [])
+    part: tuple[int, int, int, list[int]] = (0, 0, 0, [])
     total = 0
     for number, chosen in enumerate((ids[:cut], ids[cut:]), 1):
         proof, flags = bench.instrument_tree.multiproof([bench.place[i] for i in chosen])

@@ -176,7 +176,7 @@ class Bench:
             It came to other integers than Python.
         """
         harness = self.harness[encoding.contract]
-        data = harness.function(encoding.name).encode(args)
+        data = harness.function(encoding.name).encode(tuple(args))
         receipt = self.chain.transact(self.sender, harness.address, data)
         found = harness.call.digest(encoding.number, args[0])
         assert found == digest(self.leaves, self.books[args[0]]), f"{encoding.name}: another vector or close-out"
