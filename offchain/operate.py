@@ -27,6 +27,8 @@ from offchain.units import DAY, MICRO
 LIFETIME = 7 * DAY
 """Instruments that a deployment lists expire at least this long after it."""
 KEEPER_CAPITAL = 1_000_000 * MICRO
+PURSE_SHARE = 4
+"""One part in so many of a keeper's capital is its purse, from which it takes accounts over."""
 TEST_TOKENS = 10_000_000 * MICRO
 SNAPSHOT_DEPTH = 1
 """Blocks under the latest: a node simulates a transaction within the latest block, later than any snapshot."""
@@ -118,7 +120,9 @@ def post(system: System, settings: Settings, market: Market, wallet: Signer) -> 
 
 
 def keeper(system: System, settings: Settings, signer: Signer, progress: Callable[[str], None]) -> Keeper:
-    """A keeper with an account of its own, opened and funded on first use, and its journal in the store.
+    """A keeper with two accounts of its own, opened and funded on first use, and its journal in the store.
+
+    One account takes legs. The other, the purse, holds no positions and pays for takeovers, as Takeover.vy wants it.
 
     Raises
     ------
@@ -130,19 +134,23 @@ def keeper(system: System, settings: Settings, signer: Signer, progress: Callabl
     state.sync()
     kept = settings.out / "keeper.json"
     known = json.loads(kept.read_text()) if kept.exists() else {}
-    account = known.get(signer.address, {}).get(system.ledger.address)
-    if account is None or state.book.accounts.get(account) is None:
+    accounts = known.get(signer.address, {}).get(system.ledger.address)
+    if not isinstance(accounts, dict) or not set(accounts.values()) <= set(state.book.accounts):
         held = int(system.token.call.balanceOf(signer.address))
         if not held:
             raise BallastError(
                 f"{signer.address} holds no settlement tokens: send it some of {system.token.address}, then start again"
             )
-        account = system.open_account(signer)
-        system.deposit(account, min(held, KEEPER_CAPITAL), signer)
-        known.setdefault(signer.address, {})[system.ledger.address] = account
+        capital = min(held, KEEPER_CAPITAL)
+        accounts = {}
+        for name, part in (("legs", capital - capital // PURSE_SHARE), ("purse", capital // PURSE_SHARE)):
+            accounts[name] = system.open_account(signer)
+            if part:
+                system.deposit(accounts[name], part, signer)
+            progress(f"opened account {accounts[name]} ({name}) with {part / MICRO:,.2f} USD")
+        known.setdefault(signer.address, {})[system.ledger.address] = accounts
         kept.write_text(json.dumps(known, indent=2) + "\n")
-        progress(f"opened account {account} with {min(held, KEEPER_CAPITAL) / MICRO:,.2f} USD")
-    return Keeper(state, account, signer, database)
+    return Keeper(state, accounts["legs"], signer, database, purse=accounts["purse"])
 
 
 def look(bot: Keeper, settings: Settings) -> list[Receipt]:

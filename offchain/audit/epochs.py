@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from eth_abi import encode
 from eth_utils import keccak
 
 from offchain.audit.ground import MALFORMED, Findings, Ground, Snapshot
@@ -41,6 +42,7 @@ class Epoch:
     priced : instruments by id, from the leaf's inputs; one that cannot be priced is missing.
     signed : signatures that it rests on, still to be checked.
     leaves : leaves found identical.
+    settlements : settlement words that it states.
     """
 
     header: Header
@@ -49,6 +51,7 @@ class Epoch:
     priced: dict[int, Priced]
     signed: tuple[Signed, ...]
     leaves: int
+    settlements: tuple[int, ...] = ()
 
 
 @dataclass
@@ -115,7 +118,8 @@ class Check:
         self._fields(bundle, policy)
         priced, instruments = self._instruments(bundle, policy, marks, snapshot)
         accounts = self._accounts(bundle, priced, snapshot)
-        return Epoch(header, policy, marks, priced, tuple(signed), instruments + accounts)
+        settlements = tuple(map(unword, bundle["settlements"]))
+        return Epoch(header, policy, marks, priced, tuple(signed), instruments + accounts, settlements)
 
     def _statuses(self, marks: Mapping[int, Mark], policy: Policy) -> dict[int, Mark]:
         """The marks with the statuses that hold: the worst of the stated one, a jump, and a feed that disagrees."""
@@ -182,9 +186,8 @@ class Check:
             "snapshot_hash": f"0x{header.snapshot_hash.hex()}",
             "policy": f"0x{policy.encode().hex()}",
             "marks": [word(w) for w in header.marks],
-            "settlements": [],
         }
-        lists = {"instruments", "accounts", "observations"}
+        lists = {"instruments", "accounts", "observations", "settlements"}
         self.same("bundle", "keys", sorted(lists | set(expected)), sorted(bundle))
         for key, value in expected.items():
             self.same("bundle", key, value, bundle.get(key))
@@ -264,9 +267,22 @@ class Check:
             made = priced.get(row[0] >> 152)
             if made is not None:
                 good += self.same("instrument leaf", f"instrument {row[0] >> 152:#x}", (made.meta, *made.words), row)
-        leaves = [made.leaf for _, made in sorted(priced.items())]
+        leaves = [made.leaf for _, made in sorted(priced.items())] + self._settlements(bundle, marks)
         self.same("root", "instruments", merkle_root(leaves), self.header.instrument_root)
         return priced, good
+
+    def _settlements(self, bundle: Mapping[str, Any], marks: Mapping[int, Mark]) -> list[bytes]:
+        """Encoded settlement leaves: of listed underlyings and past expiries, each once, ascending."""
+        words = list(map(unword, bundle["settlements"]))
+        keys = [w >> 208 for w in words]
+        if keys != sorted(set(keys)):
+            self.wrong("settlement leaf", "order", "ascending, each once", list(map(hex, words)))
+        for each in words:
+            expiry, stated = each >> 208 & (1 << 32) - 1, each >> 144 & (1 << 64) - 1
+            formed = each >> 240 in marks and stated and not each & (1 << 144) - 1
+            if not formed or not expiry or expiry > self.header.timestamp:
+                self.wrong("settlement leaf", "word", "a price of an expiry that has passed", hex(each))
+        return [encode(["uint256"], [each]) for each in words]
 
     def _accounts(self, bundle: Mapping[str, Any], priced: dict[int, Priced], snapshot: Snapshot) -> int:
         """Every account with positions at the snapshot has its leaf, no other has one, in order; and the root."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from offchain.audit.aftermath import Aftermath
+from offchain.audit.aftermath import Aftermath, Exit, Expiry
 from offchain.audit.epochs import Epoch
 from offchain.audit.ground import Findings, Ground
 from offchain.audit.observed import Last
@@ -76,6 +76,13 @@ class Market(Aftermath):
     policy: Policy | None = None
     policies: tuple[bytes, ...] = (bytes(32),)
     calls: dict[int, int] = field(default_factory=dict)
+    auctions: dict[int, tuple[int, int]] = field(default_factory=dict)
+    proposed: dict[Expiry, tuple[int, int]] = field(default_factory=dict)
+    final: dict[Expiry, int] = field(default_factory=dict)
+    recorded: dict[Expiry, int] = field(default_factory=dict)
+    exits: dict[int, Exit] = field(default_factory=dict)
+    fixed: dict[int, int] = field(default_factory=dict)
+    units: dict[int, int] = field(default_factory=dict)
     liquidations: int = 0
     _pending: list[Event] = field(default_factory=list)
 

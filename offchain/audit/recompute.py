@@ -24,6 +24,7 @@ DRIFT = 1 << 30
 """A value beyond this, micro-USD a lot, makes an instrument close-only."""
 OPEN, CLOSE_ONLY, EXPIRED = 1, 2, 3
 LIVE, PROVISIONAL, DISPUTED = 1, 2, 3
+TOKEN = 5
 FEED_DISAGREES = 2
 """What `StatusChanged` says of a feed that is too far from the index."""
 
@@ -219,10 +220,11 @@ def account_row(
     """Fields of an account's leaf: head, position hash, cost, vectors. Raises KeyError without an instrument's leaf."""
     vectors = scenario_vectors(positions, priced)
     closeout = sum(priced[key].cost(lots) for key, lots in positions.items())
+    collateral = sum(lots * priced[key].values[0] for key, lots in positions.items() if key & 255 == TOKEN)
     return (
         head_of(account, positions),
         position_hash,
-        closeout << 128,
+        closeout << 128 | collateral,
         [w for v in vectors.values() for w in pack_vector(v)],
     )
 

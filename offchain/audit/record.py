@@ -35,6 +35,7 @@ class Record:
     ----------
     chain_id, oracle : what signatures are bound to.
     slot_seconds, max_age : of the oracle, seconds. coin : underlying in which gas is paid.
+    auction : length of a takeover's auction, oracle-live seconds.
     events : of all contracts, in chain order. The contracts' names of events do not overlap.
     block_hashes : hash of each snapshot block, as the chain has it.
     bundles : bytes of each bundle by the hash under which it was found.
@@ -48,6 +49,7 @@ class Record:
     slot_seconds: int
     max_age: int
     coin: int
+    auction: int
     events: tuple[Event, ...] = field(repr=False)
     block_hashes: Mapping[int, bytes] = field(repr=False)
     bundles: Mapping[bytes, bytes] = field(repr=False)
@@ -81,6 +83,7 @@ def read_record(system: System, bundle_dir: Path) -> Record:
         slot_seconds=system.oracle.call.slot_seconds(),
         max_age=system.oracle.call.max_age(),
         coin=system.liquidator.call.coin(),
+        auction=system.takeover.call.length(),
         events=tuple(events),
         block_hashes={n: system.chain.block_hash(n) for n in sorted(snapshots)},
         bundles=read_bundles(bundle_dir),

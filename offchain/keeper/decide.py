@@ -125,6 +125,31 @@ def _by_fallback(view: View, account: AccountView, mine: Holding) -> tuple[list[
     return [planned[0]], planned[1]
 
 
+def _in_dispute(view: View, account: AccountView, mine: Holding) -> tuple[list[Action], Holding]:
+    """An account below maintenance margin at the marks, with a disputed underlying: only where the feed says so too.
+
+    What legs of the disputed underlying cost beyond the worse of mark and feed counts against the reward; they may be
+    left where they are.
+    """
+    number, case = account.account, Case(view, account, fallback=True)
+    if case.best >= case.before.risk + case.before.closeout:
+        return [Wait(number, "an underlying is disputed: safe by its feed")], mine
+    if view.grace and case.best >= 0:
+        return [Wait(number, "owners have grace after an outage")], mine
+    if case.before.pv <= 0 and not view.bad_debt:
+        return [Wait(number, "worth nothing by mark or feed: no penalty to earn")], mine
+    refused = "no leg makes it safer in the dispute within the taker's own margin"
+    for careful in (False, True):
+        planned = plan_legs(view, account, mine, fallback=True, careful=careful)
+        if planned is None:
+            continue
+        profit = planned[0].reward - case.concession(planned[0].takes)
+        if profit >= view.min_profit or case.before.pv <= 0:
+            return [planned[0]], planned[1]
+        refused = f"taking legs in the dispute is worth {profit}, less than {view.min_profit}"
+    return [Wait(number, refused)], mine
+
+
 def decide(view: View) -> list[Action]:
     """Actions for one look at the market, most urgent first (largest deficit), the taker's capacity used up in order.
 
@@ -168,7 +193,11 @@ def _judge(
         return actions, mine, purse
     blocked = _not_live(view.statuses, account)
     if blocked:
-        return [Wait(number, blocked)], mine, purse
+        held = {view.statuses.get(u, LIVE) for u in account.content.underlyings}
+        if PROVISIONAL in held or margin.mm_excess >= 0:
+            return [Wait(number, blocked)], mine, purse
+        actions, mine = _in_dispute(view, account, mine)
+        return actions, mine, purse
     if account.called_at is None:
         actions.append(MarginCall(number, max(-margin.im_excess, owes)))
     if view.grace and margin.pv >= 0:

@@ -7,11 +7,11 @@ and `refuses` why it would not. The search only proposes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from offchain.instruments import InstrumentLeaf
-from offchain.keeper.view import AccountView, Liquidate, View
+from offchain.keeper.view import DISPUTED, LIVE, AccountView, Liquidate, View
 from offchain.risk.fallback import worth
 from offchain.risk.policy import MarginParams
 from offchain.risk.portfolios import Content, Margin, apply_change, evaluate, liquidators_part
@@ -79,31 +79,54 @@ class Case:
 
     Attributes
     ----------
-    before : its margin; by fallback, `pv` is its value at the feeds' prices and `im_excess` that value less close-out.
-    rate : penalty, 1e-4 of the fall. fallback : whether the fallback's rules hold. quote : whether tokens alone may go.
+    before : its margin; while stale, `pv` is its value at the feeds' prices and `im_excess` that value less close-out;
+        in a dispute `pv` is the lower of that value and the one at the marks.
+    rate : penalty, 1e-4 of the fall. quote : whether tokens alone may go.
+    stale, disputed : whether the fallback's rules hold, while the oracle is not live or in a dispute.
+    careful : leave legs of disputed underlyings.
     """
 
-    def __init__(self, view: View, target: AccountView, fallback: bool = False) -> None:
-        self.view, self.target, self.fallback = view, target, fallback
+    def __init__(self, view: View, target: AccountView, fallback: bool = False, careful: bool = False) -> None:
+        self.view, self.target, self.careful = view, target, careful
+        self.fallback, self.stale, self.disputed = fallback, fallback and not view.fresh, fallback and view.fresh
         self.params = view.margin
         self.rate = penalty_rate(view.margin, view.live, target.called_at)
         self.start = Holding.of(target)
         self.before = self.judge(self.start)
-        self.dust = not fallback and self.before.risk + self.before.closeout < self.params.dust
+        self.dust = not self.stale and self.before.risk + self.before.closeout < self.params.dust
         self.quote = not fallback and self.before.mm_excess >= 0
         self.exempt = fallback or self.dust or is_near_bankrupt(self.before)
 
-    def price(self, leaf: InstrumentLeaf) -> int:
-        """At which a leg changes hands, micro-USD per lot."""
-        if self.fallback:
-            assert self.view.places is not None
-            return self.view.places[leaf.id >> 88].value(leaf.array)
-        return leaf.array[0]
+    def price(self, leaf: InstrumentLeaf, lots: int) -> int:
+        """At which a leg changes hands, micro-USD per lot; `lots` positive if the account gives them."""
+        mark, places = leaf.array[0], self.view.places or {}
+        if not self.fallback or (self.disputed and leaf.id >> 88 not in places):
+            return mark
+        value = places[leaf.id >> 88].value(leaf.array)
+        if self.disputed:
+            return max(mark, value + 1) if lots > 0 else min(mark, value)
+        return value
+
+    def concession(self, takes: Sequence[tuple[int, int]]) -> int:
+        """What a taker pays in a dispute beyond the worth of legs to it by the worse of mark and feed, micro-USD."""
+        places, out = self.view.places or {}, 0
+        for instrument, lots in takes if self.disputed else ():
+            array = self.view.leaves[instrument].array
+            if instrument >> 88 in places:
+                out += abs(lots) * abs(places[instrument >> 88].value(array) - array[0])
+        return out
 
     def judge(self, holding: Holding) -> Margin:
         """The account's margin, by the rules that hold."""
         found = evaluate(holding.content, holding.cash, self.params)
-        return self._at_feeds(found, holding) if self.fallback else found
+        if self.disputed:
+            return self._less(found, max(found.pv - self._value(holding), 0))
+        return self._at_feeds(found, holding) if self.stale else found
+
+    @property
+    def best(self) -> int:
+        """In a dispute: what the account is worth by the better of mark and feed, micro-USD."""
+        return max(evaluate(self.start.content, self.start.cash, self.params).pv, self._value(self.start))
 
     def _at_feeds(self, found: Margin, holding: Holding) -> Margin:
         value = self._value(holding)
@@ -111,29 +134,31 @@ class Case:
 
     def _value(self, holding: Holding) -> int:
         """At the feeds' prices, and at the mark where there is none."""
-        places, content = self.view.places or {}, holding.content
-        priced = [(u, v) for u, v in zip(content.underlyings, content.vectors, strict=True) if u in places]
-        known = replace(content, underlyings=tuple(u for u, _ in priced), vectors=tuple(v for _, v in priced))
-        marks = sum(int(v[0]) for u, v in zip(content.underlyings, content.vectors, strict=True) if u not in places)
-        return worth(known, holding.cash, places) + marks
+        return worth(holding.content, holding.cash, self.view.places or {})
 
     def affords(self, mine: Holding, reward: int = 0) -> bool:
         """Whether a taker is above initial margin, and owes no dollars against tokens."""
         found = evaluate(mine.content, mine.cash + reward, self.params)
-        if self.fallback:
+        if self.stale:
             return self._value(mine) + reward >= found.pv - found.im_excess
+        if self.disputed:
+            found = self._less(found, max(found.pv - self._value(mine) - reward, 0))
         return found.im_excess >= 0 and found.pv >= mine.content.collateral
 
     def takeable(self) -> list[int]:
         """Instruments that may be taken."""
-        places = self.view.places or {}
         return [
             i
             for i in self.start.positions
-            if i in self.view.leaves
-            and (not self.quote or i & 255 == TOKEN)
-            and (not self.fallback or i >> 88 in places)
+            if i in self.view.leaves and (not self.quote or i & 255 == TOKEN) and self._goes(i >> 88)
         ]
+
+    def _goes(self, underlying: int) -> bool:
+        """Whether legs of an underlying change hands: by fallback not without a usable feed."""
+        priced = underlying in (self.view.places or {})
+        if self.disputed and self.view.statuses.get(underlying, LIVE) == DISPUTED:
+            return priced and not self.careful
+        return priced or not self.stale
 
     def limits(self, takes: Sequence[tuple[int, int]], instrument: int) -> int:
         """Most lots of an instrument that buckets and the account's own share let go beside other takes."""
@@ -156,14 +181,14 @@ class Case:
         holding = self.start
         for instrument, lots in takes:
             leaf = self.view.leaves[instrument]
-            holding = holding.moved(leaf, -lots, self.price(leaf))
+            holding = holding.moved(leaf, -lots, self.price(leaf, lots))
         return holding
 
     def taker(self, mine: Holding, takes: Sequence[tuple[int, int]]) -> Holding:
         """The taker after takes, without the reward."""
         for instrument, lots in takes:
             leaf = self.view.leaves[instrument]
-            mine = mine.moved(leaf, lots, self.price(leaf))
+            mine = mine.moved(leaf, lots, self.price(leaf, lots))
         return mine
 
     def _less(self, found: Margin, amount: int) -> Margin:
@@ -172,7 +197,7 @@ class Case:
         )
 
     def _health(self, found: Margin, collateral: int) -> int:
-        return found.im_excess if self.fallback else min(found.im_excess, found.pv - collateral)
+        return found.im_excess if self.stale else min(found.im_excess, found.pv - collateral)
 
     def _charged(self, bare: Margin) -> tuple[int, int]:
         """Penalty and the taker's share of it."""
@@ -204,13 +229,13 @@ class Case:
     def refuses(self, takes: Sequence[tuple[int, int]], mine: Holding) -> str:
         """Why the contract would refuse these takes; empty if it would not."""
         done = self.settled(takes)
-        if done.margin.mm_excess <= self.before.mm_excess:
+        if done.margin.mm_excess <= self.before.mm_excess or (self.disputed and not self._gains(takes, done.penalty)):
             return "does not raise maintenance excess"
         if not self.affords(self.taker(mine, takes), done.reward):
             return "taker below initial margin"
         if any(abs(lots) > self.limits(takes, i) for i, lots in takes):
             return "bucket and own share are used up"
-        if done.health >= 0 and not self.dust and not self.fallback:
+        if done.health >= 0 and not self.dust and not self.stale:
             rest, (instrument, lots) = list(takes[:-1]), takes[-1]
             less = lots - (1 if lots > 0 else -1)
             shorter = self.after([*rest, (instrument, less)] if less else rest)
@@ -220,6 +245,13 @@ class Case:
             if self._health(self._less(bare, penalty + extra), shorter.content.collateral) >= 0:
                 return "more than restores the account"
         return ""
+
+    def _gains(self, takes: Sequence[tuple[int, int]], penalty: int) -> bool:
+        """Whether MM excess rises at the marks as well as at the feeds' prices."""
+        before, after = self.start, self.after(takes)
+        was, now = (evaluate(h.content, h.cash, self.params) for h in (before, after))
+        fall = was.risk + was.closeout - now.risk - now.closeout
+        return min(now.pv - was.pv, self._value(after) - self._value(before)) + fall > penalty
 
 
 def peak(low: int, high: int, value: Callable[[int], int]) -> int:
@@ -308,7 +340,7 @@ def _greedy(case: Case, mine: Holding, paid: bool) -> Takes:
 def _trimmed(case: Case, takes: Takes, paid: bool) -> Takes:
     """Shorten the last take (by id) until one lot less would not restore the account: the contract allows no more."""
     takes = _sorted(takes)
-    if case.dust or case.fallback:
+    if case.dust or case.stale:
         return takes
 
     def whole(parts: Takes) -> bool:
@@ -352,7 +384,7 @@ def _baskets(case: Case, mine: Holding) -> Iterator[Takes]:
 
 
 def plan_legs(
-    view: View, target: AccountView, taker: Holding, fallback: bool = False
+    view: View, target: AccountView, taker: Holding, fallback: bool = False, careful: bool = False
 ) -> tuple[Liquidate, Holding] | None:
     """The legs that bring `target` back above initial margin, or as near as eight legs, the buckets and the taker's
     margin allow; None if the contract would refuse all that were tried.
@@ -361,7 +393,7 @@ def plan_legs(
     one leg (risk is a maximum of linear functions), so the lots come from bisection: to the first lot that restores IM
     excess, else to the peak. Where no single leg helps, parts of several are tried together.
     """
-    case = Case(view, target, fallback)
+    case = Case(view, target, fallback, careful)
     if not case.takeable():
         return None
 
@@ -379,6 +411,6 @@ def plan_legs(
             done = case.settled(takes)
             mine = case.taker(taker, takes)
             mine = Holding(mine.content, mine.cash + done.reward, mine.positions)
-            deficit = case.before.closeout - case.before.pv if fallback else -case.before.mm_excess
+            deficit = case.before.closeout - case.before.pv if case.stale else -case.before.mm_excess
             return Liquidate(target.account, tuple(takes), done.reward, deficit, fallback), mine
     return None

@@ -8,7 +8,7 @@ from offchain.chain.backends import Event
 from offchain.chain.system import INSURANCE, SHORTFALL, System
 from offchain.config import BallastError
 from offchain.instruments import InstrumentLeaf
-from offchain.keeper.view import AccountView, Settling, View
+from offchain.keeper.view import DISPUTED, AccountView, Settling, View
 from offchain.oracle.book import FIRST_ACCOUNT, Book
 from offchain.oracle.bundles import BundleStore
 from offchain.oracle.epochs import Epoch
@@ -196,13 +196,15 @@ class MarketState:
             rooms[number] = max(capacity - used, 0)
         return rooms
 
-    def _places(self, policy: Policy) -> dict[int, Place] | None:
-        """Where the feeds stand, while liquidation by fallback is open."""
+    def _places(self, policy: Policy, fresh: bool, statuses: Mapping[int, int]) -> dict[int, Place] | None:
+        """Where the feeds stand: of all underlyings while the fallback is open to all, else of the disputed ones."""
         system = self.system
-        if system.chain.timestamp < system.fallback.call.open_from():
+        if not fresh and system.chain.timestamp < system.fallback.call.open_from():
             return None
         places = {}
         for each in policy.underlyings:
+            if fresh and statuses[each.underlying] != DISPUTED:
+                continue
             price, usable, _ = system.oracle.call.feed_price(each.underlying)
             if usable:
                 mark = self._current()[0].header.mark(each.underlying)
@@ -246,6 +248,7 @@ class MarketState:
             and (accounts[account].positions or accounts[account].cash < 0)
         ]
         coin = system.oracle.call.mark(system.liquidator.call.coin())
+        statuses = {u.underlying: (system.oracle.call.mark(u.underlying) >> 72) & 255 for u in policy.underlyings}
         return View(
             epoch=latest[0],
             live=latest[2],
@@ -257,7 +260,7 @@ class MarketState:
             min_profit=min_profit,
             bad_debt=bad_debt,
             timestamp=latest[1],
-            statuses={u.underlying: (system.oracle.call.mark(u.underlying) >> 72) & 255 for u in policy.underlyings},
+            statuses=statuses,
             grace=system.chain.timestamp < system.oracle.call.grace_until(),
             rooms=self._rooms(latest[0], policy),
             share=policy.shocks.bucket,
@@ -268,5 +271,5 @@ class MarketState:
             insurance=self.book.accounts[INSURANCE].cash if INSURANCE in self.book.accounts else 0,
             shortfall=self.book.accounts[SHORTFALL].cash if SHORTFALL in self.book.accounts else 0,
             settling=self._settling(latest[2]) if latest[3] else (),
-            places=None if latest[3] else self._places(policy),
+            places=self._places(policy, latest[3], statuses),
         )

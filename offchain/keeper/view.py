@@ -74,7 +74,8 @@ class View:
     purse : the keeper's account without positions, which pays for takeovers; None for none.
     insurance, shortfall : cash of those reserved accounts, micro-USD.
     settling : settlement prices that can be proposed or are due.
-    places : where the feeds' prices stand, by underlying with a usable feed, while fallback is open; None else.
+    places : where the feeds' prices stand, by underlying with a usable feed: of all while fallback is open (None
+        before); of the disputed ones while the epoch is fresh.
     """
 
     epoch: int
@@ -114,7 +115,8 @@ class ClearCall:
 
 @dataclass(frozen=True)
 class Liquidate:
-    """Take `takes` (instrument id to signed lots, as the taker receives them) from `account`; maybe by fallback."""
+    """Take `takes` (instrument id to signed lots, as the taker receives them) from `account`; maybe by fallback,
+    which also serves accounts with a disputed underlying."""
 
     account: int
     takes: tuple[tuple[int, int], ...]

@@ -6,7 +6,8 @@
     value   = mark + floor(((x_b - x) * (value_a - mark) + (x - x_a) * (value_b - mark)) / (x_b - x_a))
 
 `a` is the last node at or below `x`, `b` the first above; beyond the last node the line through the last two goes on.
-An account is liquidatable by fallback when it is worth less than its close-out at the independent feeds' prices.
+An account is liquidatable by fallback when it is worth less than its close-out at the independent feeds' prices; while
+the oracle is live and an underlying of it is disputed, when it is worth less than risk and close-out by index and feed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from offchain.risk.policy import MarginParams, Row, RowKind, VolatilityMove
-from offchain.risk.portfolios import Content
+from offchain.risk.portfolios import Content, evaluate
 from offchain.units import MICRO, WEIGHT
 
 UNIT = 10**12
@@ -95,11 +96,26 @@ def place(rows: Sequence[Row], scan_range: int, index: int, price: int) -> Place
 
 
 def worth(content: Content, cash: int, places: Mapping[int, Place]) -> int:
-    """What an account is worth at the feeds' prices, micro-USD: cash and the floored value by underlying."""
-    return cash + sum(places[u].value(v) for u, v in zip(content.underlyings, content.vectors, strict=True))
+    """What an account is worth at the feeds' prices, micro-USD: cash and the floored value by underlying, at the mark
+    where there is no place."""
+    return cash + sum(
+        places[u].value(v) if u in places else int(v[0])
+        for u, v in zip(content.underlyings, content.vectors, strict=True)
+    )
 
 
 def is_liquidatable(content: Content, cash: int, places: Mapping[int, Place], params: MarginParams) -> bool:
     """Whether an account is worth less than its close-out, keeper reserve included, at the feeds' prices."""
     closeout = content.closeout + (params.reserve if content.count else 0)
     return worth(content, cash, places) < closeout
+
+
+def is_unsafe_in_dispute(content: Content, cash: int, disputed: Mapping[int, Place], params: MarginParams) -> bool:
+    """Whether an account is below maintenance margin at the marks, and with disputed underlyings at their feeds too.
+
+    Parameters
+    ----------
+    disputed : where the usable feeds of disputed underlyings stand.
+    """
+    found = evaluate(content, cash, params)
+    return max(found.pv, worth(content, cash, disputed)) < found.risk + found.closeout

@@ -12,7 +12,7 @@ from desk import NOTHING, Pair, reason
 from test_takeover import Auction
 
 from offchain.instruments import Status
-from offchain.oracle.headers import LIVE, PROVISIONAL
+from offchain.oracle.headers import DISPUTED, LIVE, PROVISIONAL
 from offchain.risk.policy import default_policy
 from offchain.units import MICRO
 
@@ -81,6 +81,31 @@ def test_peer_2__a_dust_leg_with_a_stale_feed__leaves_the_account_liquidatable(s
     receipt = desk.liquidate(case.account, case.taker, {BTC_PERP: 5}, case.keeper)
     assert receipt.event("Liquidated").args["account"] == case.account
     assert desk.book.positions(case.account) == {BTC_PERP: 35, ETH_PERP: 1}
+
+
+def test_peer_2__a_dust_leg_in_a_dispute__shelters_nothing() -> None:
+    """The same with a feed that disagrees: one lot of ETH is disputed, the oracle is live, and the account's bitcoin
+    goes at its mark, because index and feed both call the account unsafe."""
+    case = Auction(10_000, called=False)
+    desk, fallback = case.desk, case.desk.system.fallback
+    case.trade(ETH_PERP, 1)
+    agreed = case.quote
+    case.quote = lambda **prices: agreed(**{"eth": 200} | prices)  # type: ignore[method-assign]
+    case.move(BTC, 8_500)
+    assert (said(case, ETH)[0], said(case, BTC)[0]) == (DISPUTED, LIVE)
+    pv, risk, closeout, mm, _ = desk.margin(case.account)
+    assert mm < 0
+    refused = reason(desk.liquidate, case.account, case.taker, {BTC_PERP: 5}, case.keeper)
+    assert refused == "liquidator: underlying is not live"
+    proof, flags = desk.multiproof([BTC_PERP])
+    receipt = fallback.send.liquidate(
+        case.account, case.taker, [(*desk.leg(BTC_PERP), 5)], proof, flags, case.witness(), NOTHING, sender=case.keeper
+    )
+    args = receipt.event("FallbackLiquidated").args
+    assert args["takes"] == ((BTC_PERP, 5, desk.posted[BTC_PERP].array[0]),)
+    assert args["before"] == (pv - dollars(50) // 100, risk, closeout, pv)
+    assert desk.book.positions(case.account) == {BTC_PERP: 35, ETH_PERP: 1}
+    assert desk.margin(case.account)[3] > mm
 
 
 def test_peer_3__an_outage__does_not_give_a_solvent_account_away() -> None:

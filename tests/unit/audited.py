@@ -19,7 +19,7 @@ from offchain.audit.record import Record, read_record
 from offchain.chain.backends import Event, Receipt, Reverted
 from offchain.instruments import Instrument
 from offchain.oracle.bundles import BundleStore
-from offchain.oracle.epochs import build_epoch
+from offchain.oracle.epochs import assemble, build_epoch
 from offchain.oracle.headers import Mark
 from offchain.oracle.observations import Last, Observation, Quote, Slot, bounded, medians, sign_observation
 from offchain.oracle.signatures import SecretKey, aggregate, header_digest, sign
@@ -60,6 +60,7 @@ class Audited(Desk):
     store: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
     last: Last | None = None
     mask: int = 0b0111
+    settlements: list[int] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -96,6 +97,9 @@ class Audited(Desk):
         signed = [sign_observation(secrets()[i], i, slot, seen[i].body(slot)) for i in observers]
         market = bounded(medians(list(seen.values()), self.leaves, self.policy, 3), slot, self.last, self.policy)
         epoch = build_epoch(slot, market, self.book, self.policy, signed)
+        if self.settlements:
+            leaves = epoch.leaves
+            epoch = assemble(slot, epoch.header.marks, leaves, self.book, self.policy, signed, self.settlements)
         BundleStore(self.folder).write(epoch.bundle)
         header = epoch.header
         signature = cosign(header_digest(slot.chain_id, oracle, 1, slot.epoch, header.hash), self.mask)

@@ -88,7 +88,7 @@ def test_liquidate__legs_at_the_feeds_price__penalty_shared(case: Silence) -> No
     assert unsafe
     assert value >= 0
     assert case.fallback.call.check(case.account, desk.witness(case.account))[0] == value
-    risk, closeout = desk.margin(case.account)[1:3]
+    pv, risk, closeout = desk.margin(case.account)[:3]
     had = {a: case.cash(a) for a in (case.account, case.taker, INSURANCE)}
     args = case.take(30).event("FallbackLiquidated").args
     price = place(ROWS, 160_000, dollars(10_000), dollars(case.price)).value(desk.posted[BTC_PERP].array)
@@ -96,8 +96,10 @@ def test_liquidate__legs_at_the_feeds_price__penalty_shared(case: Silence) -> No
     penalty = min((risk + closeout - after[1] - after[2]) * 1_000 // 10_000, value)
     reward = penalty // 2
     assert args["takes"] == ((BTC_PERP, 30, price),)
-    assert args["before"] == (value, risk, closeout)
-    assert args["after"] == (case.twin(case.account)[0], after[1], after[2])
+    assert args["before"] == (value, risk, closeout, pv)
+    assert args["after"] == (case.twin(case.account)[0], after[1], after[2], after[0])
+    assert not args["disputed"]
+    assert args["prices"] == ((BTC, dollars(case.price)),)
     assert (args["phi"], args["penalty"], args["reward"]) == (1_000, penalty, reward)
     assert case.cash(case.account) == had[case.account] + 30 * price - penalty
     assert case.cash(case.taker) == had[case.taker] - 30 * price + reward
