@@ -159,7 +159,7 @@ def liquidate(world: World, rng: Random) -> None:
     if not legs or rng.random() < 0.2:
         chosen = rng.sample(sorted(held), min(len(held), rng.randrange(1, 4))) if held else []
         legs = {i: held[i] if rng.random() < 0.5 else rng.choice((held[i] // 2, 1, -1, held[i])) for i in chosen}
-    fallback = not twin.fresh
+    fallback = not twin.fresh or not (twin.all_live(account) or rng.random() < 0.3)
     args: list[Any] = [account, taker, *takes_of(world, legs), world.witness(account, rng), world.witness(taker, rng)]
     sender = twin.account(taker).owner
     if rng.random() < 0.3:

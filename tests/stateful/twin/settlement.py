@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from offchain.oracle.headers import LIVE
+from offchain.oracle.headers import DISPUTED, LIVE, PROVISIONAL
 from offchain.oracle.trees import keccak256
 from offchain.risk.fallback import Place, place
 from offchain.risk.policy import Row
@@ -49,13 +49,16 @@ class Twin(TakeoverTwin):
         self.exits: dict[int, Exit] = {}
 
     # fallback
-    def places(self, *accounts: int) -> dict[int, Place | None]:
-        """Where the feeds' prices stand; None where a feed is not usable."""
+    def places(self, live: bool, *accounts: int) -> dict[int, Place | None]:
+        """Where the feeds' prices stand; None where a feed is not usable, or, while the oracle is live, not asked."""
         out: dict[int, Place | None] = {}
         for number in accounts:
             for key in sorted({i >> 88 for i in self.account(number).positions}):
-                price, usable = self.feed_price(key)
                 mark = self.marks.get(key, 0)
+                if live and status_of(mark) != DISPUTED:
+                    out[key] = None
+                    continue
+                price, usable = self.feed_price(key)
                 out[key] = place(self.policy.rows, scan_of(mark), index_of(mark), price) if usable else None
         return out
 
@@ -78,8 +81,8 @@ class Twin(TakeoverTwin):
         witness: Witness,
         taker_witness: Witness,
     ) -> None:
-        stale = self.oracle_state != ORACLE_LIVE
-        need(stale and self.now >= self.stale_since + self.fallback_delay, "fallback: too early")
+        live = self.oracle_state == ORACLE_LIVE
+        need(live or self.now >= self.stale_since + self.fallback_delay, "fallback: too early")
         latest = self.latest()
         need(number >= FIRST, "fallback: reserved account")
         need(number != taker, "fallback: one account on both sides")
@@ -87,30 +90,62 @@ class Twin(TakeoverTwin):
         self.prove(takes, proof, flags, latest.instruments, "fallback")
         content = self.believe(number, witness, latest.epoch, latest.accounts)
         mine = self.believe(taker, taker_witness, latest.epoch, latest.accounts)
-        places = self.places(number, taker)
+        places = self.places(live, number, taker)
         params = latest.margin
-        before, was = self.worth(content, self.account(number).cash, places), self.judge(content, 0, params)
-        need(before < was.closeout, "fallback: account is worth its close-out")
+        cash = self.account(number).cash
+        before, was = self.worth(content, cash, places), self.judge(content, cash, params)
+        if live:
+            held_now = [status_of(self.marks.get(key, 0)) for key in content.underlyings]
+            need(PROVISIONAL not in held_now, "fallback: underlying is provisional")
+            need(DISPUTED in held_now, "fallback: too early")
+            best = max(before, was.pv)
+            need(best < was.requirement, "fallback: account is above maintenance margin")
+            need(best < 0 or self.now >= self.grace_until, "fallback: grace after an outage")
+        else:
+            need(before < was.closeout, "fallback: account is worth its close-out")
+        short, last = content, 0
         for take in takes:
             key = take[0] >> 240
             need(key in places, "fallback: more than the position")
             found = places[key]
-            need(found is not None, "fallback: feed is not usable")
-            assert found is not None
-            price = found.value(read_leg((take[0], take[1])).array)
+            array, sign = read_leg((take[0], take[1])).array, 1 if take[2] > 0 else -1
+            price = array[0]
+            if not live or status_of(self.marks.get(key, 0)) == DISPUTED:
+                need(found is not None, "fallback: feed is not usable")
+                assert found is not None
+                price = found.value(array)
+                if live:
+                    price = max(array[0], price + 1) if sign > 0 else min(array[0], price)
             leg, held, other = self.take(number, taker, take, price, latest.epoch, "fallback")
+            short, last = self._less(content, leg, held, take[2]), sign * price
             content = self.changed(content, leg, held, -take[2], number)
             mine = self.changed(mine, leg, other, take[2], taker)
-        now = self.judge(content, 0, params)
-        after = self.worth(content, self.account(number).cash, places)
-        fall = was.requirement - now.requirement
-        penalty = min(max(fall, 0) * self.phi(number) // 10_000, max(after, 0))
-        need(after - penalty + fall > before, "fallback: must make the account safer")
-        grown = owed(after - penalty, now.requirement) - owed(before, was.requirement)
+        phi = self.phi(number)
+
+        def charged(content: Content, cash: int) -> tuple[int, int, int, bool]:
+            """Penalty, gain of both worths at least, fall; and whether it is HEALTHY by both after the penalty."""
+            found, value = self.judge(content, cash, params), self.worth(content, cash, places)
+            fall = was.requirement - found.requirement
+            lower = min(value, found.pv) if live else value
+            penalty = min(max(fall, 0) * phi // 10_000, max(lower, 0))
+            gain = min(value - before, found.pv - was.pv) if live else value - before
+            least = max(found.pv - found.im_excess, content.collateral)
+            return penalty, gain, fall, lower - penalty >= least
+
+        cash = self.account(number).cash
+        penalty, gain, fall, restored = charged(content, cash)
+        if live and restored and was.requirement >= params.dust:
+            need(not charged(short, cash - last)[3], "fallback: more than restores the account")
+        need(gain + fall > penalty, "fallback: must make the account safer")
+        required = was.requirement - fall
+        grown = owed(self.worth(content, cash, places) - penalty, required) - owed(before, was.requirement)
         self.pay_penalty(number, taker, penalty, params, grown)
         cash = self.account(taker).cash
         theirs = self.judge(mine, cash, params)
-        need(self.worth(mine, cash, places) >= theirs.pv - theirs.im_excess, "fallback: taker below initial margin")
+        least, value = theirs.pv - theirs.im_excess, self.worth(mine, cash, places)
+        if live:
+            least, value = max(least, mine.collateral), min(value, theirs.pv)
+        need(value >= least, "fallback: taker below initial margin")
         self.store(number, content, latest.epoch)
         self.store(taker, mine, latest.epoch)
 
