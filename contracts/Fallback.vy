@@ -353,9 +353,7 @@ def _worth(
             if each.underlying == underlying and each.usable:
                 mark: int256 = convert(content.vectors[start] & constants.MASK_64, int256) - 2**63
                 value += fallback._vector_value(content.vectors, start, each.place) - mark
-    return IFallback.Worth(
-        value=value, risk=committed.risk, closeout=committed.closeout, pv=committed.pv
-    )
+    return IFallback.Worth(value=value, risk=committed.risk, closeout=committed.closeout, pv=committed.pv)
 
 
 @pure
