@@ -40,6 +40,7 @@ from lib import engine
 from lib import fallback
 from lib import instrument
 from lib import margin
+from lib import marks
 from lib import merkle
 from lib import risk_array
 
@@ -279,7 +280,7 @@ def _places(head: uint256, other: uint256, live: bool) -> DynArray[Found, MAX_FO
             continue
         mark: uint256 = staticcall engine.oracle.mark(underlying)
         entry: Found = Found(underlying=underlying, at_mark=False, usable=False, price=0, place=empty(fallback.Place))
-        entry.at_mark = live and self._status(mark) != constants.DISPUTED
+        entry.at_mark = live and marks._status(mark) != constants.DISPUTED
         if not entry.at_mark:
             updated_at: uint256 = 0
             entry.price, entry.usable, updated_at = staticcall engine.oracle.feed_price(underlying)
@@ -299,7 +300,7 @@ def _check_disputed(head: uint256, found: DynArray[Found, MAX_FOUND]):
     """
     disputed: bool = False
     for i: uint256 in range(margin._underlyings(head), bound=constants.MAX_UNDERLYINGS):
-        status: uint256 = self._status(staticcall engine.oracle.mark(found[i].underlying))
+        status: uint256 = marks._status(staticcall engine.oracle.mark(found[i].underlying))
         assert status != constants.PROVISIONAL, "fallback: underlying is provisional"
         if status == constants.DISPUTED:
             disputed = True
@@ -318,16 +319,6 @@ def _prices(found: DynArray[Found, MAX_FOUND]) -> DynArray[IFallback.Price, MAX_
         if each.usable:
             prices.append(IFallback.Price(underlying=each.underlying, price=each.price))
     return prices
-
-
-@pure
-@internal
-def _status(mark: uint256) -> uint256:
-    """
-    @dev Status of an underlying.
-    @param mark Its mark.
-    """
-    return (mark >> 72) & constants.MASK_8
 
 
 @pure

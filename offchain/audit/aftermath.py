@@ -28,6 +28,11 @@ Move = tuple[str, dict[str, Any]]
 Expiry = tuple[int, int]
 
 
+def _owed(worth: int, requirement: int) -> int:
+    """What insurance would at most pay in at takeover, micro-USD: contracts/lib/claim.vy."""
+    return max(requirement // 10 - worth, 0)
+
+
 class Exit(NamedTuple):
     """How an underlying is exited: the epoch by whose arrays, and where the price stands in them."""
 
@@ -330,7 +335,8 @@ class Aftermath:
         phi = self.phi(account, terms)
         fall = before.requirement - after.requirement
         penalty = min(max(fall, 0) * phi // ONE, max(min(value, pv) if disputed else value, 0))
-        reward = penalty * terms.liquidator_share // ONE
+        rise = _owed(value - penalty, after.requirement) - _owed(before.value, before.requirement)
+        reward = max(min(penalty * terms.liquidator_share // ONE, penalty - max(rise, 0)), 0)
         due = [(account, taker, reward, REWARD), (account, INSURANCE, penalty - reward, PENALTY)]
         same("payments", [m for m in due if m[2]], paid)
         same("phi, penalty, reward", (phi, penalty, reward), (args["phi"], args["penalty"], args["reward"]))

@@ -66,12 +66,13 @@ def is_near_bankrupt(margin: Margin) -> bool:
 
 @dataclass(frozen=True)
 class Settled:
-    """An account after takes and reward: `health` is at least 0 where it needs nothing more."""
+    """An account after takes and reward: `health` is at least 0 where it needs nothing more, `extra` what it adds."""
 
     margin: Margin
     health: int
     penalty: int
     reward: int
+    extra: int
 
 
 class Case:
@@ -199,11 +200,14 @@ class Case:
     def _health(self, found: Margin, collateral: int) -> int:
         return found.im_excess if self.stale else min(found.im_excess, found.pv - collateral)
 
-    def _charged(self, bare: Margin) -> tuple[int, int]:
-        """Penalty and the taker's share of it."""
+    def _charged(self, bare: Margin, holding: Holding) -> tuple[int, int]:
+        """Penalty and the taker's share of it; in a dispute insurance's claim is judged at the feeds' prices."""
         fall = max(self.before.risk + self.before.closeout - bare.risk - bare.closeout, 0)
         penalty = min(self.rate * fall // ONE, max(bare.pv if self.fallback else self.before.pv, 0))
-        return penalty, liquidators_part(penalty, self.params.liquidator_share, self.before, bare)
+        was = self.before
+        if self.disputed:
+            was, bare = was._replace(pv=self._value(self.start)), bare._replace(pv=self._value(holding))
+        return penalty, liquidators_part(penalty, self.params.liquidator_share, was, bare)
 
     def floor(self, legs: int) -> int:
         """The reward that pays for the gas, micro-USD."""
@@ -216,7 +220,7 @@ class Case:
         holding = self.after(takes)
         bare = self.judge(holding)
         collateral = holding.content.collateral
-        penalty, share = self._charged(bare)
+        penalty, share = self._charged(bare, holding)
         found = self._less(bare, penalty)
         extra = 0
         if not self.fallback and self._health(found, collateral) >= 0 and share < self.params.reserve:
@@ -224,7 +228,7 @@ class Case:
             extra = min(least, max(found.pv, 0), found.mm_excess - self.before.mm_excess - 1)
             extra = extra if extra > 0 and self._health(self._less(found, extra), collateral) >= 0 else 0
         found = self._less(found, extra)
-        return Settled(found, self._health(found, collateral), penalty, share + extra)
+        return Settled(found, self._health(found, collateral), penalty, share + extra, extra)
 
     def refuses(self, takes: Sequence[tuple[int, int]], mine: Holding) -> str:
         """Why the contract would refuse these takes; empty if it would not."""
@@ -240,9 +244,8 @@ class Case:
             less = lots - (1 if lots > 0 else -1)
             shorter = self.after([*rest, (instrument, less)] if less else rest)
             bare = self.judge(shorter)
-            penalty, _ = self._charged(bare)
-            extra = done.reward - done.penalty * self.params.liquidator_share // ONE
-            if self._health(self._less(bare, penalty + extra), shorter.content.collateral) >= 0:
+            penalty, _ = self._charged(bare, shorter)
+            if self._health(self._less(bare, penalty + done.extra), shorter.content.collateral) >= 0:
                 return "more than restores the account"
         return ""
 
