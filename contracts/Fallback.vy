@@ -220,22 +220,6 @@ def liquidate(
 
 @view
 @external
-def check(account: uint256, witness: IMargin.Witness) -> IFallback.Worth:
-    """
-    @notice An account at the feeds' prices, as this contract judges it in the state that the oracle is in.
-    @param account The account.
-    @param witness Its witness under the latest epoch.
-    @return Worth Its value, its risk by the committed rows, its close-out with the keeper reserve, its PV at the marks.
-    """
-    latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
-    state: ILedger.Account = engine._account(account)
-    content: margin.Content = engine._believe(state, witness, latest.epoch, latest.account_root)
-    live: bool = staticcall engine.oracle.state() == constants.ORACLE_LIVE
-    return self._worth(content, state.cash, self._places(state.head, 0, live), latest.margin)
-
-
-@view
-@external
 def open_from() -> uint256:
     """
     @notice From when on liquidation by fallback is open to every account.
