@@ -82,7 +82,7 @@ class Books:
         self._change(taker, args["instrument"], lots, where)
         self.cash[giver] += args["cash"]
         self.cash[taker] -= args["cash"]
-        self.traded[giver] = self.traded[taker] = args["epoch"]
+        self.traded |= {account: args["epoch"] for account in (giver, taker) if account != CLEARING}
 
     def _TokensDeposited(self, args: dict[str, Any], where: str) -> None:
         self._tokens(args, args["lots"], where)
@@ -104,7 +104,7 @@ class Books:
         if held[instrument] == 0:
             del held[instrument]
         if account == CLEARING:
-            return  # it has neither limits nor a position hash
+            return  # it has neither limits nor counts nor a position hash
         if sum(map(abs, held.values())) >= MAX_SUM:
             self.problems.append(f"{where}: account {account} holds 2^32 lots or more")
         self.hashes[account] = extend(self.hashes.get(account, ZERO_HASH), account, instrument, lots)
