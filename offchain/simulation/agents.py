@@ -18,6 +18,7 @@ from offchain.keeper.decide import decide
 from offchain.keeper.view import (
     Absorb,
     Act,
+    Action,
     Bid,
     ClearCall,
     EndAuction,
@@ -37,7 +38,7 @@ from offchain.units import MICRO
 GAS = {
     "post": 400_000, "call": 150_000, "clear": 150_000, "liquidate": 600_000, "start": 180_000, "take-over": 450_000,
     "absorb": 150_000, "deposit": 120_000, "withdraw": 250_000, "open": 500_000, "close": 500_000, "fallback": 700_000,
-    "end": 150_000, "repay": 100_000, "settle": 300_000, "push": 100_000,
+    "end": 150_000, "repay": 100_000, "settle": 300_000, "leave": 250_000,
 }  # fmt: skip
 """Gas limits by action, a fifth or more above what benchmarks/gas.md measures on anvil."""
 NEVER = 2**62
@@ -157,26 +158,33 @@ class Keeper:
         view = state.view(self.account, least, self.spec.bad_debt, purse, wanted)
         if not self.spec.takeovers:
             view = replace(view, auction_length=0)
-        out: list[Act] = []
+        bids = {} if self.spec.legs else {a: bid for a in wanted if (bid := self._bid(floor, a)) is not None}
+        out: list[Act] = list(bids.values())
         for act in decide(view):
-            if isinstance(act, Wait):
-                bid = None if self.spec.legs else self._bid(floor, act.account)
-                if bid is not None:
-                    out.append(bid)
-                elif act.account in keys:
-                    self.idle[act.account] = keys[act.account]
-            elif not self._waits(act):
+            if act.account in bids or self._waits(act):
+                continue
+            if not isinstance(act, Wait):
                 out.append(act)
+            elif act.account in keys and self.spec.legs:
+                self.idle[act.account] = keys[act.account]
         return out[:MOST_AT_ONCE]
 
-    def _waits(self, act: Act) -> bool:
-        return (action_of(act), act.account) in self.waiting
+    def pass_over(self, floor: Floor, account: int) -> None:
+        """Leave an account alone until its books or the epoch change."""
+        assert floor.state.epoch is not None
+        held = floor.state.book.accounts[account]
+        self.idle[account] = (floor.state.epoch.header.epoch, held.position_hash, held.cash)
+
+    def _waits(self, act: Action) -> bool:
+        return not isinstance(act, Wait) and (action_of(act), act.account) in self.waiting
 
     def _bid(self, floor: Floor, account: int) -> Bid | None:
         """A bid for most of what an account is worth, if the chain's quote is that low."""
         if account not in floor.state.on_auction:
             return None
         margin, held = floor.state.margin_of(account), floor.state.book.accounts[account]
+        if margin.mm_excess >= 0 or ("take-over", account) in self.waiting:
+            return None
         try:
             witness = floor.witness(account, floor.owners[self.account])
             price, insurance, shortfall = floor.system.takeover.call.quote(account, witness)

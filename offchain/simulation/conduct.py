@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from offchain.chain.backends import Receipt
+from offchain.chain.backends import Receipt, Reverted
 from offchain.keeper.bot import Keeper as Bot
 from offchain.keeper.view import Absorb, Act, Bid, ClearCall, Liquidate, MarginCall, StartAuction
 from offchain.simulation.agents import Keeper, action_of
+from offchain.simulation.depth import lots_to_move
+from offchain.simulation.scenario import Move
 from offchain.store.database import Database
 from offchain.units import MICRO
 
@@ -30,6 +32,8 @@ class Conduct:
     shadow_cash: dict[int, int] = field(default_factory=dict)
     called: dict[int, int] = field(default_factory=dict)
     bots: dict[str, Bot] = field(default_factory=dict)
+    _moves: dict[str, int] = field(default_factory=dict)
+    _left: bool = False
     _cured: set[int] = field(default_factory=set)
     _called_event: dict[int, int] = field(default_factory=dict)
 
@@ -45,6 +49,9 @@ class Conduct:
         lab = self.lab
         spec = keeper.spec
         for act in keeper.look(lab.floor, lab.traffic.native, lab.traffic.base_fee):
+            if isinstance(act, Liquidate) and act.reward < self._slippage(keeper, act, time):
+                keeper.pass_over(lab.floor, act.account)
+                continue
             key = (action_of(act), act.account)
             keeper.waiting.add(key)
 
@@ -57,6 +64,18 @@ class Conduct:
                 f"keeper {spec.name}", key[0], lambda act=act: self._carry(keeper, act), done,  # type: ignore[misc]
                 time=time - 1, tip=spec.tip, cap=spec.max_fee, raises=spec.replaces, life=lab.scenario.cadence.slot,
             )  # fmt: skip
+
+    def _slippage(self, keeper: Keeper, act: Liquidate, time: int) -> int:
+        """What selling the legs outside would cost now, micro-USD; nothing for a keeper that takes bad debts anyway."""
+        lab = self.lab
+        if not keeper.spec.hedges or (keeper.spec.bad_debt and lab.floor.state.margin_of(act.account).pv <= 0):
+            return 0
+        cost = 0.0
+        for number, lots in lab.floor.delta(dict(act.takes), lab.floor.state.leaves).items():
+            fill = lab.markets.preview(number, -lots, float(time))
+            price = lab.bare(number, time) / lab.policy.underlying(number).lots_per_unit
+            cost += abs(lots) * price * abs(fill.average - fill.before)
+        return round(cost)
 
     def _carry(self, keeper: Keeper, act: Act) -> Receipt:
         bot = self.bots[keeper.spec.name]
@@ -198,5 +217,100 @@ class Conduct:
 
         lab.traffic.send(f"{lab.roles[account]} {account}", "deposit", carry, done, time=time - 1, tip=3.0)
 
-    def attack(self, start: int, end: int) -> None:
-        """Moves of attackers whose time has come."""
+    # attackers
+    def attack(self, time: int) -> None:
+        """Send the moves of attackers whose time has come, and let everybody leave whose time that is."""
+        for spec in self.lab.scenario.attackers:
+            done = self._moves.get(spec.name, 0)
+            while done < len(spec.moves) and spec.moves[done].time <= time:
+                self._move(f"attacker {spec.name}", self.lab.attackers[spec.name], spec.moves[done], time - 1)
+                done += 1
+            self._moves[spec.name] = done
+        if 0 < self.lab.scenario.leave <= time and not self._left:
+            self._left = True
+            for account in self.lab.leavers():
+                self.withdraw(account, 1.0, "leave", time - 1)
+
+    def _move(self, role: str, mine: Mapping[str, int], move: Move, time: int) -> None:
+        lab = self.lab
+        if move.action == "push":
+            number = move.get("underlying")
+            depth = lab.markets.depth(number)
+            fill = lab.markets.trade(number, round(lots_to_move(depth, move.get("move"))), float(time))
+            cost = round(abs(fill.lots) * abs(fill.average - fill.before) * lab.bare(number, time))
+            cost //= lab.policy.underlying(number).lots_per_unit
+            lab.recorder.add(
+                "transactions", time=time, block=-1, sender=role, action="push", ok=1, reason="", gas=0, fee_paid=cost
+            )
+            lab.recorder.event(time, "push", f"{role} moves {lab.scenario.names[number]} by {fill.impact / 1e4:+.2f} %")
+            return
+        account = mine[move.get("account")]
+        if move.action == "deposit":
+            self._deposit(account, round(move.get("amount") * MICRO), time)
+        elif move.action == "withdraw":
+            self.withdraw(account, move.get("share", 1.0), "withdraw", time)
+        else:
+            self._trade(role, mine, move, time)
+
+    def _trade(self, role: str, mine: Mapping[str, int], move: Move, time: int) -> None:
+        """Take as much of a position as asked for, as margins and limits allow when it is included."""
+        lab = self.lab
+        number, account = move.get("underlying"), mine[move.get("account")]
+        perpetual = min(key for key in lab.listed if key >> 88 == number)
+        per_unit = lab.policy.underlying(number).lots_per_unit
+        wanted = round(move.get("units", 1e9) * per_unit)
+        side = 1 if wanted > 0 else -1
+
+        def carry() -> Receipt:
+            floor = lab.floor
+            other = mine[move.get("with")] if move.get("with", "makers") != "makers" else lab.maker(number)
+            lots = min(abs(wanted), lab.room(number, (account, other)))
+            for each, sign in ((account, side), (other, -side)):
+                lots = min(lots, floor.most(each, {perpetual: sign}, floor.fee(perpetual, lots), lots))
+            if lots < 1:
+                raise Reverted("no room for the position")
+            buyer, seller = (account, other) if side > 0 else (other, account)
+            return floor.trade(buyer, seller, perpetual, lots, max(floor.mark(perpetual), 0), floor.owners[account])
+
+        def done(receipt: Receipt | None, reason: str) -> None:
+            if receipt is not None:
+                filled = receipt.event("Filled").args
+                text = f"{role} opens {side * filled['lots'] / per_unit:,.2f} {lab.scenario.names[number]}"
+                lab.recorder.event(lab.time, "attack", text)
+
+        lab.traffic.send(role, "open", carry, done, time=time, tip=5.0)
+
+    def withdraw(self, account: int, share: float, action: str, time: int) -> None:
+        """Take out a share of what is free. What was paid of what was asked goes into the record of one who leaves."""
+        lab = self.lab
+        key = lab.floor.owners[account]
+        asked: list[int] = []
+        due: list[int] = []
+
+        def carry() -> Receipt:
+            held = lab.floor.state.book.accounts[account]
+            free = lab.floor.state.margin_of(account).im_excess if held.positions else held.cash
+            asked.append(int(free * share))
+            due.append(lab.floor.due(asked[-1]))
+            if asked[-1] <= 0:
+                raise Reverted("nothing is free")
+            witness = lab.floor.witness(account, key)
+            receipt: Receipt = lab.system.clearing.send.withdraw(account, asked[-1], key.address, witness, sender=key)
+            return receipt
+
+        def done(receipt: Receipt | None, reason: str) -> None:
+            paid = 0
+            if receipt is not None:
+                lab.floor.apply(receipt)
+                paid = receipt.event("Withdrawal").args["amount"]
+                lab._withdrawn[account] += paid
+                self.shadow_cash[account] = self.shadow_cash.get(account, 0) - asked[-1]
+                text = f"{lab.roles[account]} {account} takes out {paid / MICRO:,.2f} of {asked[-1] / MICRO:,.2f} USD"
+                lab.recorder.event(lab.time, action, text)
+            if action == "leave" and asked:
+                lab.recorder.add(
+                    "withdrawals", time=lab.time, account=account, asked=max(asked[-1], 0), paid=paid, due=due[-1]
+                )
+
+        sender = lab.roles[account] if action == "withdraw" else f"{lab.roles[account]} {account}"
+        lab.traffic.send(sender, action, carry, done, time=time, tip=4.0)

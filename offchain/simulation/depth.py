@@ -224,6 +224,11 @@ class Markets:
         """Price at a time, micro-USD a unit, at least 1, where the undisturbed price is `reference`."""
         return max(to_micro_nearest(reference / 1e6 * self.factor(underlying, time)), 1)
 
+    def preview(self, underlying: int, lots: int, time: float) -> Fill:
+        """What buying (or selling, negative) lots now would do."""
+        depth = self.depth(underlying)
+        return traded(depth, recovered(depth, self.pressures.get(underlying, Pressure(time)), time), lots)[1]
+
     def trade(self, underlying: int, lots: int, time: float) -> Fill:
         """Buy (or sell, negative) lots now."""
         depth = self.depth(underlying)

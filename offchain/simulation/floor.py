@@ -13,7 +13,7 @@ from eth_account.signers.local import LocalAccount
 
 from offchain.chain.backends import Receipt, Signer
 from offchain.chain.orders import Order
-from offchain.chain.system import System
+from offchain.chain.system import INSURANCE, SHORTFALL, System
 from offchain.instruments import Instrument, InstrumentLeaf, Kind
 from offchain.keeper.state import MarketState, WitnessTuple
 from offchain.oracle.book import FIRST_ACCOUNT
@@ -132,6 +132,15 @@ class Floor:
             out[number] = out.get(number, 0.0) + lots * slope
         return {number: round(lots) for number, lots in out.items() if round(lots)}
 
+    def due(self, amount: int) -> int:
+        """What a withdrawal of `amount` pays if everybody bears the same part of what nobody can pay, floored;
+        micro-USD.
+        """
+        book = self.state.book
+        debts = sum(-a.cash for n, a in book.accounts.items() if n >= FIRST_ACCOUNT and not a.positions and a.cash < 0)
+        short = max(debts - book.accounts[SHORTFALL].cash - book.accounts[INSURANCE].cash, 0)
+        return amount * book.tokens_held // (book.tokens_held + short) if short else amount
+
     @property
     def fresh(self) -> bool:
         """Whether the latest epoch is young enough by the chain's clock."""
@@ -179,6 +188,14 @@ class Floor:
         assert self.state.epoch is not None
         each = Instrument.from_id(instrument)
         return self.state.epoch.header.mark(each.underlying).funding if each.kind == Kind.PERPETUAL else 0
+
+    def fee(self, instrument: int, lots: int) -> int:
+        """Trade fee of one side, micro-USD, rounded up."""
+        epoch = self.state.epoch
+        assert epoch is not None
+        number = instrument >> 88
+        scale = 10_000 * epoch.policy.underlying(number).lots_per_unit
+        return -(-epoch.policy.margin.trade_fee * epoch.header.mark(number).index * lots // scale)
 
     def order(self, account: int, instrument: int, lots: int, price: int) -> tuple[tuple[int, ...], bytes]:
         """A signed order."""

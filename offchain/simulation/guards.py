@@ -62,7 +62,7 @@ GUARDS: Mapping[str, Guard] = {
         rules=("median",),
     ),
     "venues": Guard(
-        "an index rests on several venues; without it every member, and the feed, watch the first venue alone",
+        "an index rests on several venues; without it every member watches the first venue alone",
         rules=("venues",),
     ),
     "position_limit": Guard(
@@ -98,6 +98,21 @@ GUARDS: Mapping[str, Guard] = {
     "grace": Guard(
         "after an outage owners have time before they are liquidated; without it none",
         patches={"RiskOracle": (("MAX_GRACE: constant(uint256) = 1800", "MAX_GRACE: constant(uint256) = 0"),)},
+    ),
+    "feed_check": Guard(
+        "nothing opens risk while the independent feed cannot be used; without it the index alone counts",
+        patches={
+            "ClearingHouse": (
+                (
+                    'assert (word >> 64) & constants.MASK_8 <= constants.FEED_AGREES, "house: feed does not agree"',
+                    "pass",
+                ),
+            )
+        },
+    ),
+    "pro_rata": Guard(
+        "under a shortfall every withdrawal is paid the same ratio; without it the first are paid in full",
+        patches={"Ledger": (("    short: uint256 = accounts._short()\n    paid", "    short: uint256 = 0\n    paid"),)},
     ),
     "atomic": Guard(
         "a price outside its cap pauses the underlying; without it the cap is taken for the price",

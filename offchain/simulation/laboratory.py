@@ -117,6 +117,7 @@ class Laboratory:
         self._causes: dict[int, int] = {}
         self._epoch_event = -1
         self._waiting_post: Signed | None = None
+        self.attackers: dict[str, dict[str, int]] = {}
         self._deposited: dict[int, int] = {}
         self._withdrawn: dict[int, int] = {}
 
@@ -240,7 +241,10 @@ class Laboratory:
             account = self._account(f"keeper {spec.name}", capital - capital // 3)
             purse = self._account(f"keeper {spec.name}", capital // 3, account)
             self.keepers.append(Keeper(spec, account, purse))
-        self.takers = {keeper.account: keeper for keeper in self.keepers}
+        for attack in self.scenario.attackers:
+            first = self._account(f"attacker {attack.name}", round(attack.capital * MICRO))
+            second = self._account(f"attacker {attack.name}", round(attack.second * MICRO), first)
+            self.attackers[attack.name] = {"a": first, "b": second}
 
     def _open_positions(self) -> None:
         """Every owner but the makers takes the position of its role, a maker on the other side."""
@@ -256,15 +260,32 @@ class Laboratory:
             if not makers[number]:
                 raise BallastError(f"{self.scenario.file}: nobody makes a market in {self.scenario.names[number]}")
             spare = round((1.0 - owner.usage) * owner.equity)
-            limit = self.policy.underlying(number).depth * self.policy.shocks.position // MICRO // max(len(wanted), 1)
+            best = self.maker(number)
+            limit = self.room(number, (owner.account, best)) // max(len(wanted), 1)
             units = self.floor.most(owner.account, wanted, spare, limit)
             fee_share = 1 - 4 * self.policy.margin.trade_fee / 10_000
             units = int(units * fee_share)
             if not units:
                 continue
             for instrument, sign in wanted.items():
-                maker = max(makers[number], key=lambda o: (self.floor.state.margin_of(o.account).im_excess, -o.account))
-                self._match(owner.account, maker.account, instrument, sign * units)
+                self._match(owner.account, self.maker(number), instrument, sign * units)
+
+    def maker(self, number: int) -> int:
+        """The account that makes a market in an underlying with most margin to spare."""
+        makers = [o.account for o in self.owners.values() if o.group.role == "maker" and o.group.underlying == number]
+        return max(makers, key=lambda a: (self.floor.state.margin_of(a).im_excess, -a))
+
+    def room(self, number: int, accounts: Sequence[int]) -> int:
+        """Lots that limits of accounts and of open interest leave for a trade that opens risk."""
+        listed, book = self.policy.underlying(number), self.floor.state.book
+        most = listed.depth * self.policy.shocks.position // MICRO
+        held = [sum(map(abs, book.accounts[a].positions.values())) for a in accounts]
+        interest = sum(lots for key, lots in book.open_interest().items() if key >> 88 == number)
+        return max(min(most - max(held), listed.depth * listed.open_interest // 100 - interest), 0)
+
+    def leavers(self) -> list[int]:
+        """Owners' accounts, in the order in which they get to the door."""
+        return sorted(self.owners)
 
     def _match(self, account: int, other: int, instrument: int, lots: int) -> None:
         """A trade at the mark, if the clearing house takes it."""
@@ -354,7 +375,6 @@ class Laboratory:
             self._update_feeds(start)
             self._round(start)
         self._true_states(start)
-        self.conduct.attack(start, start + slot)
         self.traffic.advance(start + slot, self._between)
         self._record(start)
 
@@ -362,6 +382,7 @@ class Laboratory:
         """Before a block: whoever is awake looks."""
         self.time = time
         self.conduct.owners(time)
+        self.conduct.attack(time)
         for keeper in self.keepers:
             awake = time >= self.posted + keeper.spec.latency and not self.faults.asleep(time, keeper.spec.name)
             if awake and (keeper.seen != self.floor.version or self.traffic.space.number % 20 == 0):
@@ -422,9 +443,10 @@ class Laboratory:
                 feed=feed if usable else 0, without_cascade=self.bare(number, time), scan_range=mark.scan_range,
                 status=_STATUS[mark.status],
             )  # fmt: skip
+        now = max(self.chain.timestamp, self.scenario.start + self.traffic.time)
         self.recorder.add(
             "steps", time=time, epoch=epoch, block=self.chain.block_number, state=_ORACLE[oracle.call.state()],
-            oracle_age=self.chain.timestamp - timestamp, gas_price=self.traffic.base_fee + 2 * 10**9,
+            oracle_age=now - timestamp, gas_price=self.traffic.base_fee + 2 * 10**9,
             base_fee=self.traffic.base_fee, insurance=book.accounts[INSURANCE].cash,
             shortfall=max(-book.accounts[SHORTFALL].cash, 0), healthy=self.counts["HEALTHY"],
             margin_call=self.counts["MARGIN_CALL"], liquidatable=self.counts["LIQUIDATABLE"],

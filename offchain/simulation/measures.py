@@ -193,11 +193,11 @@ def _cascade(tables: Tables, window: Window) -> float:
 
 
 def _unfair(tables: Tables, window: Window) -> float:
-    """Ratios that withdrawals under one shortfall were paid at: most less least."""
-    table = tables["transactions"]
-    mask = window.times(table) & (table["action"] == "leave") & (table["ok"] == 1)
-    shares = np.array([float(str(r)) for r in table["reason"][mask]], dtype=np.float64)
-    return float(shares.max() - shares.min()) if len(shares) else 0.0
+    """How far a withdrawal was from the ratio that is everybody's under the same shortfall, at most."""
+    table = tables["withdrawals"]
+    mask = window.times(table) & (table["asked"] > 0)
+    apart = np.abs(table["paid"][mask] - table["due"][mask]) / np.maximum(table["asked"][mask], 1)
+    return float(apart.max()) if len(apart) else 0.0
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -233,7 +233,7 @@ MEASURES: Mapping[str, Measure] = {
     "owner_loss": Measure(_owner_loss, "USD", "what liquidated owners would have more without liquidation"),
     "below_at_last": Measure(_below_at_last, "", "accounts below maintenance margin at the end"),
     "cascade": Measure(_cascade, "", "largest share of a price that liquidations moved it by"),
-    "unfairness": Measure(_unfair, "", "spread of what withdrawals were paid at under one shortfall"),
+    "unfairness": Measure(_unfair, "", "largest distance of what somebody was paid from the same share for all"),
 }
 """Measures by name."""
 

@@ -37,6 +37,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         "latency_s", "latency_blocks", "gas", "price_impact", "worth", "covered",
     ),
     "transactions": ("time", "block", "sender", "action", "ok", "reason", "gas", "fee_paid"),
+    "withdrawals": ("time", "account", "asked", "paid", "due"),
     "events": ("time", "id", "cause", "kind", "text"),
 }  # fmt: skip
 """Columns by table.
@@ -56,6 +57,8 @@ the
     account's PV before; `covered` what insurance and shortfall paid in. Of a takeover `penalty` is what the owner
     lost: PV less price.
 transactions : every transaction that was included, and those that were dropped (block -1); `fee_paid` micro-USD.
+withdrawals : by owners who left, micro-USD; nothing paid where it was refused; `due` is the same share for everybody of
+    what the books then said.
 events : `cause` is the id of the event that led to it, -1 none.
 """
 

@@ -193,6 +193,7 @@ class Scenario:
     rules, base_fee, demand : of the chain's blocks. native : USD of one unit of the chain's coin, in which fees are
     paid.
     poster_fee : gwei a gas that posters of epochs pay at most. insurance : USD in the fund at first.
+    leave : time at which every owner takes out what it can, seconds; 0 never.
     guard : whose absence must make a check fail. seeds : how many `--seeds` runs by default.
     """
 
@@ -217,6 +218,7 @@ class Scenario:
     attackers: tuple[AttackSpec, ...]
     faults: tuple[Fault, ...]
     policy_values: tuple[tuple[str, float], ...]
+    leave: int
     guard: str
     checks: tuple[CheckSpec, ...]
     seeds: int

@@ -54,7 +54,8 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
     """
     top = root.section(
         "name", "title", "purpose", "history", "start", "duration", "cadence", "committee", "chain", "insurance",
-        "underlyings", "groups", "accounts", "keepers", "attackers", "faults", "policy", "guard", "checks", "seeds",
+        "underlyings", "groups",
+        "accounts", "keepers", "attackers", "faults", "leave", "policy", "guard", "checks", "seeds",
         "short",
     )  # fmt: skip
     duration = top.seconds("duration", least=60, most=90 * 86_400)
@@ -102,6 +103,7 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
         else (),
         faults=tuple(read_fault(each, known) for each in top.get("faults").items()) if "faults" in top else (),
         policy_values=_policy(top),
+        leave=top.seconds("leave", 0, 0, horizon),
         guard=top.choice("guard", tuple(GUARDS)),
         checks=tuple(_check(each, numbers) for each in top.get("checks").items(1)),
         seeds=top.whole("seeds", 20, 1, 1_000_000),

@@ -14,11 +14,7 @@ def test_incident__with_all_guards__holds(name: str) -> None:
     assert result.passed, [verdict.text for verdict in result.verdicts if not verdict.passed]
 
 
-BIDDER = pytest.mark.xfail(reason="the last bidder does not look at accounts for which other keepers only wait")
-UNGUARDED = [pytest.param(name, marks=BIDDER if name == "black-thursday" else ()) for name in incidents()]
-
-
-@pytest.mark.parametrize("name", UNGUARDED)
+@pytest.mark.parametrize("name", incidents())
 def test_incident__without_its_guard__does_not_hold(name: str) -> None:
     scenario = load(name, short=True)
     assert not run(scenario, off=(scenario.guard,)).passed
