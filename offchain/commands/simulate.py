@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from offchain.commands.sweeping import Many, run_network_report, run_sweep, show_sweep
 from offchain.config import BallastError
 
 if TYPE_CHECKING:
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
 @click.option("--list", "listing", is_flag=True, help="List the incidents and the guards.")
 @click.option("--engine", type=click.Choice(["revm", "anvil"]), default="revm", show_default=True, help="Chain.")
 @click.option("--without", "off", multiple=True, metavar="GUARD", help="Switch a guard off; may be repeated.")
-@click.option("--seed", default=1, show_default=True, help="Seed of all chance; the first of --seeds.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed; the first of --seeds.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="How many runs.")
 @click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a value: im_factor=1.3, accounts=500."
 )
 @click.option("--short", is_flag=True, help="The short form.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for report, JSON and Parquet.")
+@click.option("--grid", multiple=True, metavar="KEY=A,B,C", help="Every value of a key, with every seed; repeatable.")
+@click.option("--network", is_flag=True, help="At which block time, gas limit, cadence and keepers it is insolvent.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Local processes of a sweep.")
+@click.option("--dask", default="", metavar="ADDRESS", help="Dask scheduler that a sweep runs on: tcp://host:port.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for page, plots, JSON, Parquet.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def simulate(
@@ -41,6 +46,10 @@ def simulate(
     seeds: int,
     changes: tuple[str, ...],
     short: bool,
+    grid: tuple[str, ...],
+    network: bool,
+    workers: int,
+    dask: str,
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -48,7 +57,9 @@ def simulate(
     """Replay a market failure on the real contracts and check what must hold.
 
     NAME is one of the packaged incidents (--list), or a file like them. Exit code 0 if every check holds, 1 if one does
-    not, 2 for bad input.
+    not, 2 for bad input. With --seeds or --grid it is a sweep: with --out, started again it does only what lacks, and
+    the worst runs keep their reports. With --network, --grid names other axes (and `keepers`), each varied by itself;
+    the exit code is 1 if a run ended with an error.
 
     \b
     Examples:
@@ -57,10 +68,13 @@ def simulate(
       ballast simulate black-thursday --without live_clock      exits with 1: the guard is what the check is about
       ballast simulate black-thursday --engine anvil --short
       ballast simulate black-thursday --seeds 100 --set im_factor=1.3 --json
+      ballast simulate black-thursday --short --grid im_factor=1.05,1.25,1.5 --seeds 3 --out sweep
+      ballast simulate black-thursday --short --network --grid keepers=4,2,0 --out network
       ballast simulate --all --json
     """
     from offchain.simulation.guards import GUARDS
     from offchain.simulation.scenario import incidents, load
+    from offchain.simulation.sweeps import Job
 
     if listing:
         for each in incidents():
@@ -73,13 +87,38 @@ def simulate(
         raise BallastError("name one incident or file, or give --all; --list shows the incidents")
     values = dict(_pair(each) for each in changes)
     if every:
+        if off or seeds > 1 or grid or network or out or dask:
+            raise BallastError("--all runs each incident's short form twice: leave --without, sweeps and --out away")
         figures, fine = _all(engine, seed, values, quiet)
     else:
         assert name is not None
-        figures, fine = _runs(name, engine, off, seed, seeds, values, short, out, quiet, as_json)
+        unknown = [guard for guard in off if guard not in GUARDS]
+        if unknown:
+            raise BallastError(f"unknown guard {unknown[0]!r}: choose one of {', '.join(sorted(GUARDS))}")
+        if network or seeds > 1 or grid:
+            base = Job(name, tuple(values.items()), seed, engine, off, short)
+            ask = Many(base, tuple(range(seed, seed + seeds)), grid, dask, workers, out, quiet)
+            figures, fine = _many(ask, network, as_json)
+        elif dask or workers > 1:
+            raise BallastError("--dask and --workers are for many runs: add --seeds, --grid or --network")
+        else:
+            figures, fine = _one(name, engine, off, seed, values, short, out, quiet, as_json)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
     sys.exit(0 if fine else 1)
+
+
+def _many(ask: Many, network: bool, as_json: bool) -> tuple[dict[str, Any], bool]:
+    """A sweep or the network performance report."""
+    if network:
+        figures, text, fine = run_network_report(ask)
+        if not as_json:
+            click.echo(text)
+        return figures, fine
+    figures, fine = run_sweep(ask)
+    if not as_json:
+        show_sweep(figures)
+    return figures, fine
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -97,43 +136,29 @@ def _progress(quiet: bool) -> Any:
     return show
 
 
-def _runs(
+def _one(
     name: str,
     engine: str,
     off: tuple[str, ...],
     seed: int,
-    seeds: int,
     values: dict[str, str],
     short: bool,
     out: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> tuple[dict[str, Any], bool]:
-    """One or several runs of one scenario."""
+    """One run, and its report where a folder is given."""
     from offchain.simulation.laboratory import run
     from offchain.simulation.scenario import load
 
-    scenario = load(name, values, short)
-    results: list[RunResult] = []
-    for number in range(seed, seed + seeds):
-        result = run(scenario, number, engine, off, _progress(quiet or seeds > 1))
-        results.append(result)
-        if not as_json:
-            _show(result)
-    if out is not None:
-        _report(results, out)
-    if seeds == 1:
-        return results[0].as_json(), results[0].passed
-    passed = sum(r.passed for r in results)
+    result = run(load(name, values, short), seed, engine, off, _progress(quiet))
     if not as_json:
-        click.echo(f"{passed} of {seeds} runs passed")
-    figures = {
-        "incident": scenario.name,
-        "runs": [r.as_json() for r in results],
-        "passed": passed,
-        "failed": seeds - passed,
-    }
-    return figures, passed == seeds
+        _show(result)
+    if out is not None:
+        from offchain.simulation.report import write_run
+
+        click.echo(f"report: {write_run(result, out)}", err=True)
+    return result.as_json(), result.passed
 
 
 def _show(result: RunResult) -> None:
@@ -141,15 +166,6 @@ def _show(result: RunResult) -> None:
     click.echo(f"{result.scenario.title} (seed {result.seed}, {result.engine}{without}, {result.seconds:.1f} s)")
     for verdict in result.verdicts:
         click.echo(f"  {'pass' if verdict.passed else 'FAIL'}  {verdict.name}: {verdict.text}")
-
-
-def _report(results: list[RunResult], out: Path) -> None:
-    """Pages and data of the runs; the worst alone where there are many."""
-    from offchain.simulation.report import write_run
-
-    for result in results[:1] if len(results) == 1 else sorted(results, key=lambda r: r.passed)[:3]:
-        path = write_run(result, out / f"{result.scenario.name}-{result.seed}")
-        click.echo(f"report: {path}", err=True)
 
 
 def _all(engine: str, seed: int, values: dict[str, str], quiet: bool) -> tuple[dict[str, Any], bool]:

@@ -19,6 +19,7 @@ from offchain.drawing import data_uri, pages, png, style, svg
 from offchain.simulation.measures import MEASURES
 from offchain.simulation.plots import KIND_LABELS, PLOTS
 from offchain.simulation.records import RunResult, Table
+from offchain.simulation.sweeps import Job
 
 MOST_EVENTS = 1_500
 TOP_LIQUIDATIONS = 25
@@ -112,11 +113,9 @@ def number(value: float | str) -> str:
 
 def command(run: RunResult) -> str:
     """What reproduces the run."""
-    parts = ["ballast simulate", run.scenario.file or run.scenario.name]
-    if run.engine != "revm":
-        parts.append(f"--engine {run.engine}")
-    parts += [f"--without {guard}" for guard in run.without]
-    return " ".join([*parts, f"--seed {run.seed}"])
+    what = run.scenario
+    source = what.source or what.file or what.name
+    return Job(source, what.settings, run.seed, run.engine, run.without, what.short).command
 
 
 def _refused(run: RunResult) -> list[tuple[str, str, int]]:

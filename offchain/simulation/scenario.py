@@ -195,6 +195,7 @@ class Scenario:
     poster_fee : gwei a gas that posters of epochs pay at most. insurance : USD in the fund at first.
     leave : time at which every owner takes out what it can, seconds; 0 never.
     guard : whose absence must make a check fail. seeds : how many `--seeds` runs by default.
+    source, settings, short : what `load` was asked for, with which values in the place of the file's.
     """
 
     name: str
@@ -223,6 +224,9 @@ class Scenario:
     checks: tuple[CheckSpec, ...]
     seeds: int
     file: str = ""
+    source: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+    short: bool = False
 
     @property
     def steps(self) -> int:
@@ -309,11 +313,11 @@ def load(name: str, overrides: Mapping[str, str] | None = None, short: bool = Fa
     known = incidents()
     if name in known:
         source = INCIDENTS / f"{name}.yaml"
-        return parse(source.read_text(encoding="utf-8"), f"{name}.yaml", overrides, short)
+        return replace(parse(source.read_text(encoding="utf-8"), f"{name}.yaml", overrides, short), source=name)
     path = Path(name)
     if not path.is_file():
         raise BallastError(f"no incident and no file {name!r}: choose one of {', '.join(known)}, or name a file")
-    return parse(path.read_text(encoding="utf-8"), str(path), overrides, short, path.parent)
+    return replace(parse(path.read_text(encoding="utf-8"), str(path), overrides, short, path.parent), source=name)
 
 
 def parse(
@@ -334,7 +338,8 @@ def parse(
             put(root, path, value)
     for path, written in (overrides or {}).items():
         put(root, _full(path, root), compose(written, f"--set {path}={written}"))
-    return read(root, name, folder, horizon)
+    settings = tuple((overrides or {}).items())
+    return replace(read(root, name, folder, horizon), settings=settings, short=short)
 
 
 def _full(path: str, root: Item) -> str:

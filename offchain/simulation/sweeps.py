@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import sqlite3
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,11 +52,11 @@ class Job:
     @property
     def command(self) -> str:
         """What makes this run alone."""
-        parts = ["ballast simulate", self.scenario]
+        parts = ["ballast simulate", shlex.quote(self.scenario)]
         parts += ["--short"] if self.short else []
         parts += [f"--engine {self.engine}"] if self.engine != "revm" else []
         parts += [f"--without {guard}" for guard in self.without]
-        parts += [f"--set {name}={value}" for name, value in self.settings]
+        parts += ["--set " + shlex.quote(f"{name}={value}") for name, value in self.settings]
         return " ".join([*parts, f"--seed {self.seed}"])
 
     def key(self) -> str:
