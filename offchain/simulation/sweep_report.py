@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,8 @@ def _draw_frontier(sweep: Sweep) -> Figure | None:
     best = set(frontier(rows))
     cloud = [o for o in sweep.good if EFFICIENCY in o.figures and DEBT in o.figures]
     axes.scatter(values(cloud, EFFICIENCY) * 100, values(cloud, DEBT), s=10, color=MUTED, alpha=0.25, lw=0)
+    across = sorted(have, key=lambda i: rows[i].mean[EFFICIENCY])
+    lift = {i: (5, 16, 27)[place % 3] for place, i in enumerate(across)}  # neighbours' labels do not meet
     for i in have:
         row = rows[i]
         axes.scatter(
@@ -148,7 +151,7 @@ def _draw_frontier(sweep: Sweep) -> Figure | None:
         )  # fmt: skip
         if len(have) <= 24 and row.point:
             axes.annotate(
-                ", ".join(row.point.values()), (row.mean[EFFICIENCY] * 100, row.mean[DEBT]), xytext=(6, 5),
+                ", ".join(row.point.values()), (row.mean[EFFICIENCY] * 100, row.mean[DEBT]), xytext=(6, lift[i]),
                 textcoords="offset points", fontsize=7.5, color=MUTED,
             )  # fmt: skip
     line = sorted(best, key=lambda i: rows[i].mean[EFFICIENCY])
@@ -223,7 +226,7 @@ def _draw_spread(sweep: Sweep) -> Figure | None:
         column = np.sort(values(sweep.good, name))
         axes.step(column, np.arange(1, len(column) + 1) / len(column) * 100, where="post", color=SERIES[0])
         text, unit = label(name)
-        axes.set_title(f"{text}{', ' + unit if unit else ''}", fontsize=8)
+        axes.set_title(fill(f"{text}{', ' + unit if unit else ''}", 42), fontsize=8)
         axes.xaxis.set_major_formatter(FuncFormatter(compact))
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_ylim(0, 104)

@@ -58,13 +58,13 @@ def test_sweep__page_data_and_worst_runs__resumed(tmp_path: Path, monkeypatch: p
 
     def again(job: Job):  # type: ignore[no-untyped-def]
         replayed.append(job)
-        return made_up(accounts=3, steps=3)
+        return made_up(accounts=5, steps=4)
 
     monkeypatch.setattr(sweeps, "run_job", model)
     monkeypatch.setattr(sweeps, "replay", again)
     arguments = ["black-thursday", "--short", "--seeds", "2", "--grid", "im_factor=1.05,1.5", "--out", str(tmp_path)]
     told = CliRunner().invoke(main, ["simulate", *arguments, "--json", "--quiet"])
-    figures = json.loads(told.stdout)
+    figures = json.loads(told.stdout[told.stdout.index("{") :])
     assert (figures["runs"], figures["resumed"]) == (4, 0)
     assert told.exit_code == (0 if figures["failed"] == 0 else 1)
     text = (tmp_path / "sweep.html").read_text()
