@@ -106,6 +106,7 @@ def _abi(artifact: Artifact) -> Abi:
     return Abi(artifact.abi)
 
 
+@cache
 def dev_account(index: int) -> LocalAccount:
     """A key for local chains, derived from its number. Never use one where money is real."""
     return Account.from_key(keccak(text=f"ballast development account {index}"))

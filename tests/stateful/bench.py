@@ -13,7 +13,7 @@ from typing import Any
 import eth_abi
 from eth_account.signers.local import LocalAccount
 from eth_keys.backends.native.jacobian import fast_multiply
-from market import CADENCE, START, Market, first_instruments, first_policy
+from market import CADENCE, START, TOKENS, Market, first_instruments, first_policy
 from twin.core import INSURANCE, RESERVED, SHORTFALL, ZERO, Account
 from twin.house import Signature
 from twin.liquidator import Bid
@@ -47,6 +47,10 @@ METHODS: Mapping[str, tuple[str, str]] = {
     **{name: ("ledger", name) for name in ("open_account", "transfer_account", "set_engines", "trespass")},
     **{name: ("clearing", name) for name in ("deposit", "withdraw", "cancel", "trade")},
     "check_full": ("examiner", "check_full"),
+    "check_part": ("examiner", "check_part"),
+    "deposit_tokens": ("collateral", "deposit"),
+    "withdraw_tokens": ("collateral", "withdraw"),
+    "withdraw_unpledged": ("collateral", "withdraw_unpledged"),
     **{name: ("liquidator", name) for name in ("margin_call", "clear_call", "liquidate")},
     **{name: ("takeover", name) for name in ("start", "end", "take_over", "absorb", "repay_shortfall")},
     "fallback_liquidate": ("fallback", "liquidate"),
@@ -130,20 +134,25 @@ class Bench:
         policy = first_policy()
         mocks = [chain.deploy(artifact("mocks/MockFeed"), 8, 1, START, sender=self.keys[0]) for _ in range(4)]
         self.mocks = {m.address: m for m in mocks}
+        self.coins = [chain.deploy(artifact("mocks/SettlementToken"), sender=self.keys[0]).address for _ in range(4)]
         feeds = [(u, mocks[u - 1].address, 3 * 3_600, 0, 10**20) for u in (1, 2, 3)]
         self.system = System.deploy(
             chain, self.keys[0], policy.encode(), None, CADENCE, instruments=first_instruments(),
             guardian=self.guardian, feeds=feeds, variants=variants,
+            tokens=[(i, coin, 6) for i, coin in zip(TOKENS, self.coins, strict=False)],
         )  # fmt: skip
         self.contracts = {name: getattr(self.system, name) for name in {pair[0] for pair in METHODS.values()}}
         self.wallet = chain.deploy(artifact("mocks/Wallet"), self.keys[9].address, sender=self.keys[0])
         self.people.append(self.wallet.address)
-        self.coins = [chain.deploy(artifact("mocks/SettlementToken"), sender=self.keys[0]).address for _ in range(2)]
+        money, ledger = self.system.token.address, self.system.ledger.address
+        self.flash = chain.deploy(artifact("mocks/Liquidation"), money, ledger, sender=self.keys[0])
         self.twin = self._twin(policy, feeds)
         self.filled: list[Order] = []
         self.salt = 0
         self._account = self.system.ledger.function("account").selector
         self._held = self.system.ledger.function("tokens_held").selector
+        self._balance = self.system.token.function("balanceOf").selector
+        self._here = bytes.fromhex(self.system.ledger.address[2:]).rjust(32, b"\0")
         self.attempts = 0
 
     def _twin(self, policy: Policy, feeds: Sequence[Any]) -> Twin:
@@ -167,10 +176,13 @@ class Bench:
         twin.begin_house(keccak256(domain))
         twin.begin_liquidator(CADENCE.auction)
         twin.begin_settlement()
-        twin.listed = dict.fromkeys(first_instruments(), True)
+        twin.begin_vault()
+        twin.listed = dict.fromkeys([*first_instruments(), *TOKENS], True)
+        twin.token_terms = {i: (i, coin, 6) for i, coin in zip(TOKENS, self.coins, strict=False)}
         twin.feed_terms = {f[0]: tuple(f) for f in feeds}  # type: ignore[misc]
         twin.feeds = {address: Feed(1, START) for address in self.mocks}
         twin.decimals = dict.fromkeys(self.coins, 6)
+        twin.flash = self.flash.address
         twin.wallets = {self.wallet.address: self.keys[9].address}
         return twin
 
@@ -201,6 +213,14 @@ class Bench:
         self.raw(person, token.address, token.function("approve").encode((self.system.ledger.address, amount)))
         tokens[person] = tokens.get(person, 0) + amount
         tokens["allow " + person] = amount
+
+    def mint_coin(self, token: str, person: str, amount: int) -> None:
+        """Collateral tokens for a person, and the ledger may take them."""
+        known, coins = self.system.token, self.twin.coins
+        self.raw(person, token, known.function("mint").encode((person, amount)))
+        self.raw(person, token, known.function("approve").encode((self.system.ledger.address, amount)))
+        coins[token, person] = coins.get((token, person), 0) + amount
+        coins[token, "allow " + person] = amount
 
     # orders
     def order(self, account: int, instrument: int, lots: int, price: int, reduces: bool = False) -> Order:
@@ -239,6 +259,8 @@ class Bench:
         chain, evm = self.chain, self.chain.evm
         if sender == self.wallet.address:
             sender, to, data = self.stranger, sender, self.wallet.function("run").encode((to, data))
+        if sender == self.flash.address:
+            sender, to, data = self.stranger, sender, self.flash.function("run").encode(([data], [to]))
         before = chain._number, chain._time
         chain._number, chain._time = before[0] + 1, before[1] + 1
         chain._enter_block()
@@ -328,8 +350,20 @@ class Bench:
                 raise Disagreement(f"account {number} is {found}, not {account}")
         _, out = self.peek(self.system.ledger.address, self._held)
         held = int.from_bytes(out, "big")
-        if not total == held == self.twin.held:
-            raise Disagreement(f"cash sums to {total}, {held} are held, the twin holds {self.twin.held}")
+        there = self.balance(self.system.token.address)
+        if not total == held == self.twin.held == there:
+            raise Disagreement(
+                f"cash sums to {total}, {held} are held, the twin holds {self.twin.held}, {there} are there"
+            )
+        for _, token, _ in self.twin.token_terms.values():
+            stated, there = self.read("ledger", "collateral_held", token), self.balance(token)
+            if not stated == there == self.twin.coins.get((token, "ledger"), 0):
+                raise Disagreement(f"of {token} {stated} are held, {there} are there")
+
+    def balance(self, token: str) -> int:
+        """What the ledger has of a token, as the token states."""
+        _, out = self.peek(token, self._balance + self._here)
+        return int.from_bytes(out, "big")
 
     def margin_by(self, call_to: str, *args: Any) -> Margin | str:
         """A margin that a contract computes from a witness."""

@@ -7,7 +7,9 @@ from random import Random
 from bench import Call, Disagreement
 from moves import World
 from moves_oracle import tell_feeds
-from twin.core import INSURANCE, NOTHING, SHORTFALL
+from moves_owner import pay
+from moves_vault import units
+from twin.core import INSURANCE, NOTHING, SHORTFALL, TOKEN
 
 
 def leave(world: World) -> None:
@@ -29,7 +31,7 @@ def leave(world: World) -> None:
     bench.wait(max(since + 2 * twin.exit_delay - bench.now, 0) + 1)
     tell_feeds(world, Random(0))
     world.tick()
-    held = {i for n in world.own() for i in twin.account(n).positions}
+    held = {i for n in world.own() for i in twin.account(n).positions if i & 255 != TOKEN}
     for underlying in sorted({i >> 88 for i in held if twin.lot_price(i) is None}):
         if underlying not in twin.exits:
             must(world, Call("begin_exit", (underlying,), bench.stranger))
@@ -41,9 +43,11 @@ def leave(world: World) -> None:
                 raise Disagreement(f"instrument {identifier:#x} is held and has no leaf to exit by")
             must(world, Call("fix_exit", (ground.leg(identifier), ground.proof(identifier)), bench.stranger))
     for number in world.own():
-        ids = sorted(twin.account(number).positions)
+        ids = sorted(i for i in twin.account(number).positions if i & 255 != TOKEN)
         if ids:
             must(world, Call("settle", (number, ids), bench.stranger, (number, 2)))
+    for number in world.own():
+        take_tokens(world, number)
     for number in world.own():
         if twin.account(number).cash < 0:
             must(world, Call("absorb", (number,), bench.stranger, (INSURANCE, SHORTFALL)))
@@ -53,6 +57,19 @@ def leave(world: World) -> None:
         account = twin.account(number)
         if account.cash > 0 and account.cash * twin.held // (twin.held + twin.short):
             must(world, Call("withdraw", (number, account.cash, bench.stranger, NOTHING), account.owner, (number,)))
+
+
+def take_tokens(world: World, number: int) -> None:
+    """Whoever owes nothing, or pays what he owes, takes all his tokens."""
+    twin = world.bench.twin
+    account = twin.account(number)
+    if account.positions and account.cash < 0:
+        pay(world, Random(0), number, -account.cash)
+    for identifier in sorted(account.positions):
+        ids = sorted(twin.account(number).positions)
+        amount = account.positions[identifier] * units(world, identifier)
+        args = (number, amount, world.bench.stranger, identifier, ids)
+        must(world, Call("withdraw_unpledged", args, account.owner, (number,)))
 
 
 def must(world: World, call: Call) -> None:

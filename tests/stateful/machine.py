@@ -18,6 +18,7 @@ import moves_keeper
 import moves_oracle
 import moves_owner
 import moves_rule
+import moves_vault
 from closing import leave
 from moves import MOVES, World
 
@@ -25,7 +26,7 @@ from offchain.chain.artifacts import Artifact
 
 Step = tuple[str, int]
 OPENING: tuple[str, ...] = ("open_account",) * 6 + ("epoch",) + ("trade",) * 8
-_MODULES = (moves_keeper, moves_oracle, moves_owner, moves_rule)
+_MODULES = (moves_keeper, moves_oracle, moves_owner, moves_rule, moves_vault)
 
 
 @dataclass
@@ -88,9 +89,10 @@ def play(
     error = ""
     try:
         moves_oracle.post(world, Random(0))
-        for step in steps:
+        for turn, step in enumerate(steps):
             done.append(step)
             MOVES[step[0]][1](world, Random(step[1]))
+            moves_keeper.rescue(world, turn)
             if attempts is not None and world.bench.attempts >= attempts:
                 break
         if closing:

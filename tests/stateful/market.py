@@ -44,6 +44,9 @@ def first_instruments() -> list[int]:
     return sorted(each.id for each in listed)
 
 
+TOKENS = tuple(Instrument(u, Kind.TOKEN).id for u in (1, 2))
+
+
 def first_policy() -> Policy:
     """The default policy with five underlyings of small depth, so that limits can be met."""
     base = default_policy(CADENCE.slot)
@@ -105,7 +108,8 @@ def _arrayed(
     cost = index // per_unit // 1000 + 1
     least = index * 3 // (400 * per_unit) if kind.is_option else 0
     iv = volatility if kind.is_option else 0
-    leaf = InstrumentLeaf(identifier, index, iv, cost, max(cost, least), Status(status), tuple(values))
+    long = min(index // per_unit // 10, max(min(values), 0)) + 1 if kind is Kind.TOKEN else cost
+    leaf = InstrumentLeaf(identifier, index, iv, long, max(cost, least), Status(status), tuple(values))
     leg = leaf.pack()
     return leaf, leg, instrument_leaf_hash(*leg)
 
@@ -180,7 +184,7 @@ class Market:
 
     def __init__(self) -> None:
         self.terms = {u: Terms(PRICES[u]) for u in PRICES}
-        self.listed = first_instruments()
+        self.listed = sorted([*first_instruments(), *TOKENS])
         self.close_only: set[int] = set()
         self.settled: dict[tuple[int, int], int] = {}
         self.grounds: list[Ground] = []

@@ -6,10 +6,10 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from bench import Call
+from bench import Call, Disagreement
 from moves import World, move
 from moves_owner import MICRO, pay, wrong_witness
-from twin.core import FIRST, INSURANCE, SHORTFALL
+from twin.core import FIRST, INSURANCE, NOTHING, SHORTFALL, Account
 from twin.liquidator import Bid, Take
 
 from offchain.keeper.legs import Holding, plan_legs
@@ -26,6 +26,12 @@ def full(world: World, rng: Random) -> None:
     account = world.pick(rng)
     if account is None or world.content(account) is None:
         return
+    for _ in range(rng.choice((1, 1, 3))):
+        one_full(world, rng, account)
+
+
+def one_full(world: World, rng: Random, account: int) -> None:
+    """One full check."""
     call = world.full(account)
     number, legs, proof, flags = call.args
     way = rng.randrange(12)
@@ -162,15 +168,13 @@ def liquidate(world: World, rng: Random) -> None:
     fallback = not twin.fresh or not (twin.all_live(account) or rng.random() < 0.3)
     args: list[Any] = [account, taker, *takes_of(world, legs), world.witness(account, rng), world.witness(taker, rng)]
     sender = twin.account(taker).owner
-    if rng.random() < 0.3:
-        args, sender = spoiled_take(world, rng, args, sender)
-    if rng.random() < 0.05:
-        fallback = not fallback
-    name = "fallback_liquidate" if fallback else "liquidate"
-    parties = (account, taker) if fallback else (account,)
-    if not fallback:
-        args.append(b"" if rng.random() < 0.97 or sender in twin.wallets else b"call me")
-    world.do(Call(name, args, sender, parties))
+    tries = [spoiled_take(world, rng, list(args), sender) for _ in range(rng.choice((0, 2, 4)))]
+    for given, who in (*tries, (args, sender)):
+        other = fallback != (rng.random() < 0.05)
+        name = "fallback_liquidate" if other else "liquidate"
+        data = b"" if rng.random() < 0.97 or who in twin.wallets else b"call me"
+        parties = (account, taker) if other else (account,)
+        world.do(Call(name, given if other else [*given, data], who, parties))
 
 
 def spoiled_take(world: World, rng: Random, args: list[Any], sender: str) -> tuple[list[Any], str]:
@@ -185,7 +189,7 @@ def spoiled_take(world: World, rng: Random, args: list[Any], sender: str) -> tup
         sender = world.bench.guardian
     elif way == 3:
         args[2], args[3], args[4] = [], [], []
-    elif way == 4 and takes:
+    elif way == 4 and 0 < len(takes) < 8:
         args[2] = [takes[0], *takes]
     elif way == 5 and takes:
         meta, words, lots = takes[0]
@@ -207,6 +211,26 @@ def spoiled_take(world: World, rng: Random, args: list[Any], sender: str) -> tup
     return args, sender
 
 
+@move(2)
+def flash_liquidate(world: World, rng: Random) -> None:
+    """Take legs without capital: a contract's account pays in, in the callback, what it lacks."""
+    bench, twin = world.bench, world.bench.twin
+    account = worst(world, rng)
+    if account is None or world.content(account) is None:
+        return
+    mine = [n for n in world.own() if twin.account(n).owner == bench.flash.address and n != account]
+    if not mine:
+        world.do(Call("open_account", (bench.flash.address,), bench.stranger))
+        mine = [twin.next_account - 1]
+    taker = rng.choice(mine)
+    legs = planned(world, account, taker) or dict(twin.account(account).positions)
+    if len(legs) > 8 or any(i not in world.ground.leaves for i in legs):
+        return
+    bench.mint(bench.flash.address, 10**13)
+    args = [account, taker, *takes_of(world, legs), world.witness(account, rng), world.witness(taker, rng), b"go on"]
+    world.do(Call("liquidate", args, bench.flash.address, (account,)))
+
+
 @move(4)
 def start(world: World, rng: Random) -> None:
     """Put an account on auction, or try."""
@@ -226,7 +250,7 @@ def end(world: World, rng: Random) -> None:
         world.do(Call("end", (account, world.witness(account, rng)), world.bench.stranger))
 
 
-@move(5)
+@move(9)
 def take_over(world: World, rng: Random) -> None:
     """Bid for an account on auction, with just enough or a little less."""
     twin, auctions = world.bench.twin, world.bench.twin.auctions
@@ -379,6 +403,54 @@ def fix_exit(world: World, rng: Random) -> None:
     identifier = rng.choice(gone or ids) if rng.random() < 0.9 else rng.choice(ids)
     proof = ground.proof(identifier) if rng.random() < 0.9 else []
     world.do(Call("fix_exit", (ground.leg(identifier), proof), world.bench.stranger))
+
+
+GHOST = 2**63
+"""An account in thought, of somebody who has enough."""
+
+
+def rescue(world: World, turn: int) -> None:
+    """One account below maintenance margin, another each time: somebody who has enough can liquidate it.
+
+    By the keeper's own plan; or by one lot of some leg, or all legs; or its auction is on, or can be started.
+
+    Raises
+    ------
+    Disagreement
+        Nobody can.
+    """
+    bench, twin = world.bench, world.bench.twin
+    twin.now = bench.now
+    bad = [n for n in world.own() if can_be_liquidated(world, n)]
+    if not bad:
+        return
+    account = bad[turn % len(bad)]
+    witness = world.witness(account, Random(turn), honest=True)
+    drawn, since = twin.own.get(account, (0, 0))
+    twin.now = bench.now
+    if not can_be_liquidated(world, account) or (drawn and since == twin.latest().epoch):
+        return  # a full check took time; or its share of this slot was taken already
+    twin.accounts[GHOST] = Account(owner=bench.stranger, cash=10**15)
+    try:
+        held = twin.account(account).positions
+        refused: list[Any] = []
+        ways = [planned(world, account, GHOST), *({i: 1 if q > 0 else -1} for i, q in held.items()), dict(held)]
+        for legs in ways:
+            if legs and len(legs) <= 8:
+                args = [account, GHOST, *takes_of(world, legs), witness, NOTHING, b""]
+                reason = bench.would(Call("liquidate", args, bench.stranger))
+                if reason is None:
+                    world.done["rescue by legs"] += 1
+                    return
+                refused.append((legs, reason))
+        word = twin.auctions.get(account)
+        if word is None or bench.would(Call("start", (account, witness), bench.stranger)) is None:
+            margin = world.margin(account)
+            if word is None and margin is not None and margin.pv >= margin.requirement // 10:
+                raise Disagreement(f"account {account} cannot be liquidated: {margin}, {held}, {refused}")
+        world.done["rescue by auction"] += 1
+    finally:
+        del twin.accounts[GHOST]
 
 
 def can_be_liquidated(world: World, account: int) -> bool:

@@ -150,7 +150,13 @@ def calm(world: World, rng: Random) -> None:
 
 @move(2)
 def wrong_header(world: World, rng: Random) -> None:
-    """A header that must not be believed."""
+    """Headers that must not be believed."""
+    for _ in range(3):
+        one_wrong_header(world, rng)
+
+
+def one_wrong_header(world: World, rng: Random) -> None:
+    """One of them."""
     bench, way = world.bench, rng.randrange(19)
     clock, marks = bench.twin.clock, list(world.market.marks())
     first = Mark.unpack(marks[0])

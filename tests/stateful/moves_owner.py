@@ -77,7 +77,7 @@ def withdraw(world: World, rng: Random) -> None:
     world.do(Call("withdraw", (account, amount, to, world.witness(account, rng)), sender, (account,)))
 
 
-@move(1)
+@move(3)
 def cancel(world: World, rng: Random) -> None:
     """Void an order that was filled in part, or one that nobody saw."""
     order = world.some_order(rng)
@@ -150,12 +150,12 @@ def trade_args(world: World, rng: Random, buyer: int, seller: int, identifier: i
 def trade(world: World, rng: Random) -> None:
     """Two accounts trade, mostly as much as their margin bears."""
     bench = world.bench
-    own = [a for a in world.own() if bench.twin.account(a).owner != ZERO]
-    ids = sorted(world.ground.leaves)
+    own = [a for a in world.own() if bench.twin.account(a).owner not in (ZERO, bench.flash.address)]
+    ids = sorted(i for i in world.ground.leaves if i & 255 != Kind.TOKEN or rng.random() < 0.02)
     if len(own) < 2 or not ids:
         return
     buyer, seller = rng.sample(own, 2)
-    held = [i for i in bench.twin.account(buyer).positions if i in world.ground.leaves]
+    held = [i for i in bench.twin.account(buyer).positions if i in world.ground.leaves and i & 255 != Kind.TOKEN]
     closing = bool(held) and rng.random() < 0.35
     identifier = rng.choice(held) if closing else rng.choice(ids)
     leaf = world.ground.leaves[identifier]
@@ -179,11 +179,11 @@ def trade(world: World, rng: Random) -> None:
         lots = max(lots // 3, 1)
         args = trade_args(world, rng, buyer, seller, identifier, lots, price)
         call = replace(call, args=args)
-    if rng.random() < 0.3:
-        call = replace(call, args=spoiled_trade(world, rng, list(args)))
-    if world.do(call) is None:
-        world.orders += [call.args[0], call.args[2]]
-        world.orders = world.orders[-40:]
+    wrong = [replace(call, args=spoiled_trade(world, rng, list(args))) for _ in range(rng.choice((0, 2, 5)))]
+    for each in (*wrong, call):
+        if world.do(each) is None:
+            world.orders += [each.args[0], each.args[2]]
+            world.orders = world.orders[-40:]
 
 
 def spoiled_trade(world: World, rng: Random, args: list[Any]) -> list[Any]:
@@ -284,3 +284,35 @@ def wrong_witness(world: World, rng: Random, account: int, honest: Witness) -> W
     else:
         return NOTHING
     return (head, max(cost, 0), words, proof)
+
+
+@move(2)
+def sell_out(world: World, rng: Random) -> None:
+    """The owner of an account below maintenance margin sells off the mark to another account of his."""
+    bench, twin = world.bench, world.bench.twin
+
+    def bad(number: int) -> bool:
+        margin, body = world.margin(number), twin.account(number)
+        return margin is not None and margin.mm_excess < 0 < margin.pv and body.owner in bench.people
+
+    account = world.pick(rng, bad)
+    if account is None or not bad(account):
+        return
+    body, margin = twin.account(account), world.margin(account)
+    legs = [i for i in body.positions if i in world.ground.leaves and i & 255 != Kind.TOKEN]
+    if not legs or margin is None:
+        return
+    world.do(Call("open_account", (body.owner,), bench.stranger))
+    other = twin.next_account - 1
+    pay(world, rng, other, 10**6 * MICRO)
+    identifier = max(legs, key=lambda i: abs(body.positions[i]) * world.ground.leaves[i].c_long)
+    held, mark = body.positions[identifier], mark_price(world, identifier)
+    for part in (4, 3, 2):
+        lots = max(abs(held) * part // 4, 1)
+        left = rng.choice((-1, 0, MICRO, margin.requirement // 20, margin.requirement // 8))
+        loss = max(margin.pv - left, 0) // lots
+        price = max(mark - loss if held > 0 else mark + loss, 0)
+        buyer, seller = (other, account) if held > 0 else (account, other)
+        args = trade_args(world, rng, buyer, seller, identifier, lots, price)
+        if world.do(Call("trade", args, bench.stranger, (buyer, seller))) is None:
+            return

@@ -142,8 +142,8 @@ def policy(world: World, rng: Random) -> None:
     owner = bench.owner if rng.random() < 0.95 else bench.stranger
     way = rng.random()
     if way < 0.35:
-        reason = rng.choice(sorted(BAD_POLICIES))
-        world.do(Call("propose_policy", (bad_policy(twin.policy, reason),), owner))
+        for reason in rng.sample(sorted(BAD_POLICIES), 6):
+            world.do(Call("propose_policy", (bad_policy(twin.policy, reason),), owner))
     elif way < 0.65 or twin.proposals.get((1, 0)) is None:
         world.do(Call("propose_policy", (next_policy(twin.policy, rng),), owner))
     else:
@@ -158,7 +158,7 @@ def policy(world: World, rng: Random) -> None:
                 post(world, rng, policy=old)
 
 
-@move(1)
+@move(2)
 def feed_terms(world: World, rng: Random) -> None:
     """Propose a feed, good or bad, or put a proposed one in force."""
     bench = world.bench
@@ -189,7 +189,7 @@ def feed_terms(world: World, rng: Random) -> None:
         world.do(Call("enact_feed", (feed,), owner))
 
 
-@move(1)
+@move(3)
 def token_terms(world: World, rng: Random) -> None:
     """Propose a collateral token, good or bad, or list a proposed one."""
     bench = world.bench
@@ -198,7 +198,7 @@ def token_terms(world: World, rng: Random) -> None:
         number = rng.choice((1, 2))
         token = rng.choice([*bench.coins, ZERO])
         decimals = bench.twin.decimals.get(token, 18)
-        identifier = Instrument(number, Kind.TOKEN, 0, rng.choice((0, 1))).id
+        identifier = Instrument(number, Kind.TOKEN, 0, rng.choice((0, 1, 2))).id
         way = rng.randrange(10)
         if way == 0:
             decimals = rng.choice((37, decimals + 1))
@@ -214,7 +214,8 @@ def token_terms(world: World, rng: Random) -> None:
         ready(world, rng, 3, key)
         if rng.random() < 0.1:
             terms = (terms[0], terms[1], terms[2] + 1)
-        world.do(Call("enact_token", (terms,), owner))
+        if world.do(Call("enact_token", (terms,), owner)) is None:
+            world.market.listed = sorted({*world.market.listed, terms[0]})
 
 
 @move(1)
@@ -255,7 +256,7 @@ def pause(world: World, rng: Random) -> None:
             world.do(Call("unpause", (action,), bench.owner))
 
 
-@move(2)
+@move(4)
 def listing(world: World, rng: Random) -> None:
     """List instruments, delist and relist them, good ids and bad."""
     bench, market, twin = world.bench, world.market, world.bench.twin

@@ -11,7 +11,6 @@ SIGNED = "belongs to the committee, whose stand-in here believes every signature
 TOKEN = "needs a settlement token that misbehaves; this one does not"
 SIZE = "needs more instruments, lots or transfers than the market of the machine has"
 GUARD = "second line behind a check that comes first, as the twin shows"
-COLLATERAL = "needs collateral tokens held by accounts, which the machine does not deposit yet"
 
 # A pattern of reverts, and why no action of the machine can meet them. Each has a unit test (offchain.chain.checks).
 UNREACHABLE: dict[str, str] = {
@@ -23,12 +22,9 @@ UNREACHABLE: dict[str, str] = {
     r"ledger: (token takes a fee|token transfer failed|locked)": TOKEN,
     r"ledger: (no more versions|too many positions)": SIZE,
     r"ledger: (counts are false|no such kind|no such underlying|not entered|one account on both sides)": GUARD,
-    r"ledger: (lots out of range|not enough tokens held)": GUARD,
+    r"ledger: (not enough tokens held|more tokens than it has)": GUARD,
     r"margin: .*|merkle: no leaves|fallback: (price out of range|too few rows|underlying has no mark)": GUARD,
-    r"registry: no such shock|feed: too little gas|settlement: underlying has no mark|registry: kind cannot .*": GUARD,
-    r"house: quote equity below zero|takeover: quote equity below zero": COLLATERAL,
-    r"liquidator: (cure period is not over|only tokens can be taken|quote equity below zero)": COLLATERAL,
-    r"liquidator: taker's quote equity below zero": COLLATERAL,
+    r"registry: no such shock|feed: too little gas|settlement: underlying has no mark": GUARD,
 }
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from machine import Failure, Outcome, plan, play
 
-SEEDS, SHARDS, LENGTH = 8, 4, 460
-LEAST_ATTEMPTS = 4_000
+SEEDS, SHARDS, LENGTH = 24, 8, 460
+LEAST_ATTEMPTS = 20_000
 
 
 @dataclass

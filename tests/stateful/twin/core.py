@@ -199,7 +199,7 @@ class Core:
         """Move lots against cash from taker to giver."""
         need(giver != taker, "ledger: one account on both sides")
         need(0 < lots < SUM_LIMIT, "ledger: lots out of range")
-        if CLEARING not in (giver, taker):
+        if CLEARING not in (giver, taker) and instrument & 255 != TOKEN:
             need(not self.closed.get(instrument >> 88), "ledger: underlying is closed")
         more = self._change(giver, instrument, -lots, cash, epoch) + self._change(taker, instrument, lots, -cash, epoch)
         if more:
@@ -218,6 +218,7 @@ class Core:
             need(abs(after) < 2**50, "ledger: too many lots")
             self.change(number, cash=account.cash + cash, positions=positions)
             return 0
+        need(after >= 0 or instrument & 255 != TOKEN, "ledger: more tokens than it has")
         need(sum(map(abs, positions.values())) < SUM_LIMIT, "ledger: too many lots")
         if not before:
             need(len(account.positions) < 128, "ledger: too many positions")

@@ -20,6 +20,7 @@ from twin.core import (
     Core,
     Leg,
     Witness,
+    healthy,
     leaf_of,
     mark_of,
     merkle_root,
@@ -159,7 +160,7 @@ class HouseTwin(OracleTwin, Core):
         ):
             after = self.changed(content, leg, held, sign * change, number)
             now = self.judge(after, self.account(number).cash, latest.margin)
-            self._judge(was, now, after, last >= latest.epoch, latest.fresh)
+            self._judge(healthy(content, was), was, now, after, last >= latest.epoch, latest.fresh)
             self.store(number, after, latest.epoch)
 
     def _fill(self, order: Order, signature: Signature, lots: int, account: Account, closes: bool) -> None:
@@ -210,8 +211,8 @@ class HouseTwin(OracleTwin, Core):
             need(self.markets.get(key, 0) <= most, "house: open interest limit")
 
     @staticmethod
-    def _judge(before: Margin, after: Margin, content: Content, again: bool, fresh: bool) -> None:
-        if before.im_excess >= 0 and before.pv >= content.collateral:
+    def _judge(good: bool, before: Margin, after: Margin, content: Content, again: bool, fresh: bool) -> None:
+        if good:
             need(after.im_excess >= 0, "house: below initial margin")
             need(after.pv >= content.collateral, "house: quote equity below zero")
         else:

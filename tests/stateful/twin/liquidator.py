@@ -13,6 +13,7 @@ from twin.core import (
     INSURANCE,
     SHORTFALL,
     TOKEN,
+    ZERO,
     Account,
     Leg,
     Witness,
@@ -61,6 +62,7 @@ class LiquidatorTwin(HouseTwin):
         self.length = length
         self.buckets: dict[int, tuple[int, int]] = {}
         self.own: dict[int, tuple[int, int]] = {}
+        self.flash = ZERO
 
     def margin_call(self, number: int, witness: Witness) -> None:
         account, latest = self.account(number), self.latest()
@@ -222,7 +224,12 @@ class LiquidatorTwin(HouseTwin):
             self._clear(number)
         theirs = self.judge(mine, self.account(taker).cash, params)
         if data:
-            need(self.sender in self.wallets, "liquidator: caller cannot be called")
+            need(self.sender == self.flash, "liquidator: caller cannot be called")
+            lacking = max(-theirs.im_excess, mine.collateral - theirs.pv, 0)
+            if lacking:
+                self.put(self.scalars, "tokens_held", self.held + lacking)
+                self.add_cash(taker, lacking)
+                theirs = self.judge(mine, self.account(taker).cash, params)
         need(theirs.im_excess >= 0, "liquidator: taker below initial margin")
         need(theirs.pv >= mine.collateral, "liquidator: taker's quote equity below zero")
         self.store(number, content, latest.epoch)

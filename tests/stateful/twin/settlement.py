@@ -12,8 +12,9 @@ from offchain.risk.fallback import Place, place
 from offchain.risk.policy import Row
 from offchain.risk.portfolios import Content
 from twin.core import CLEARING, FIRST, Leg, Witness, leaf_of, mark_of, merkle_root, need, owed, read_leg
-from twin.liquidator import Take, TakeoverTwin
+from twin.liquidator import Take
 from twin.oracle import ORACLE_LIVE, index_of, scan_of, settlement_fields, status_of
+from twin.vault import VaultTwin
 
 ONE = 1_000_000
 RECORD_WINDOW, DISPUTE_DELAY = 1_800, 7_200
@@ -38,7 +39,7 @@ class Exit:
     rows: tuple[Row, ...]
 
 
-class Twin(TakeoverTwin):
+class Twin(VaultTwin):
     """Everything."""
 
     def begin_settlement(self) -> None:
@@ -288,11 +289,14 @@ class Twin(TakeoverTwin):
 
     # the whole
     def totals(self) -> tuple[int, dict[int, int]]:
-        """Sum of cash less what is held, and sums of positions: all zero."""
+        """Sum of cash less what is held, and sums of positions, of tokens less what is held: all zero."""
         sums: dict[int, int] = {}
         for account in self.accounts.values():
             for identifier, lots in account.positions.items():
                 sums[identifier] = sums.get(identifier, 0) + lots
+        for identifier, (_, token, decimals) in self.token_terms.items():
+            units = 10**decimals // self.underlying(identifier >> 88).lots_per_unit
+            sums[identifier] = sums.get(identifier, 0) * units - self.coins.get((token, "ledger"), 0)
         return sum(a.cash for a in self.accounts.values()) - self.held, {i: q for i, q in sums.items() if q}
 
     def copied(self) -> Any:
