@@ -21,6 +21,7 @@ import moves_rule
 import moves_vault
 from closing import leave
 from moves import MOVES, World
+from rescue import rescue
 
 from offchain.chain.artifacts import Artifact
 
@@ -92,7 +93,7 @@ def play(
         for turn, step in enumerate(steps):
             done.append(step)
             MOVES[step[0]][1](world, Random(step[1]))
-            moves_keeper.rescue(world, turn)
+            rescue(world, turn)
             if attempts is not None and world.bench.attempts >= attempts:
                 break
         if closing:

@@ -24,12 +24,12 @@ def met(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Tally:
 
 
 def test_coverage__fixed_seeds__meet_every_refusal_that_can_be_met(met: Tally) -> None:
-    """All but those that the table leaves to campaigns, and the table is exact."""
-    assert reachable() - set(met.reasons) == LONG_CAMPAIGNS
+    """All but those that the table leaves to campaigns, which names nothing else."""
+    assert reachable() - set(met.reasons) <= LONG_CAMPAIGNS <= reachable()
 
 
 def test_coverage__fixed_seeds__do_every_action(met: Tally) -> None:
-    assert {name for name in ACTIONS if not met.done[name]} == RARE_ACTIONS
+    assert {name for name in ACTIONS if not met.done[name]} <= RARE_ACTIONS
 
 
 def test_coverage__what_cannot_be_met__is_not(met: Tally) -> None:
