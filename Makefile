@@ -14,7 +14,7 @@ endif
 DEMO_ARGS ?=
 MINUTES ?= 10
 
-.PHONY: help setup demo test fuzz lint bench clean
+.PHONY: help setup demo test fuzz prove lint bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ test: setup lint ## Lint, then all tests
 
 fuzz: setup ## Run contracts against their Python twin for MINUTES=n, print what was met
 	@$(BIN)/python tests/stateful/campaign.py fuzz --minutes $(MINUTES)
+
+prove: setup ## Prove the formulas of lanes and words for all inputs, by z3
+	@$(BIN)/python tests/property/prove_arithmetic.py
 
 lint: setup ## ruff, mypy, and the contract checks
 	@$(BIN)/ruff check .
