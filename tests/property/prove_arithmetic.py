@@ -1,7 +1,7 @@
 """Integer formulas of lanes and words, for all inputs within their bounds, by z3 (`make prove`).
 
-The formulas are those of `contracts/lib/risk_array.vy` and `contracts/lib/account_words.vy`, written out on 256-bit words;
-the bytecode itself is not read. Exits with 1 if one is false, or not decided in a minute.
+The formulas are those of `contracts/lib/risk_array.vy` and `contracts/lib/account_words.vy`, written out on 256-bit
+words; the bytecode itself is not read. Needs z3-solver. Exits with 1 if one is false, or not decided in a minute.
 """
 
 from __future__ import annotations
