@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,11 +38,11 @@ def one(job: tuple[int, int]) -> tuple[int, Tally]:
     return seed, tally
 
 
-def seeds(first: int, length: int, until: float) -> Iterator[tuple[int, int]]:
-    """Seeds until the time is over."""
+def seeds(pool: Pool, jobs: int, first: int, length: int, until: float) -> Iterator[tuple[int, Tally]]:
+    """Sequences until the time is over, a few at a time, so that none is waiting when it is."""
     while time.monotonic() < until:
-        yield first, length
-        first += 1
+        yield from pool.imap_unordered(one, [(first + k, length) for k in range(2 * jobs)])
+        first += 2 * jobs
 
 
 def fuzz(minutes: float, jobs: int, first: int, length: int) -> int:
@@ -49,7 +50,7 @@ def fuzz(minutes: float, jobs: int, first: int, length: int) -> int:
     began = said = time.monotonic()
     total, count = Tally(), 0
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for seed, tally in pool.imap_unordered(one, seeds(first, length, began + 60 * minutes)):
+        for seed, tally in seeds(pool, jobs, first, length, began + 60 * minutes):
             total.merge(tally)
             count += 1
             for error in tally.errors:

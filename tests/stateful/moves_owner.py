@@ -180,7 +180,8 @@ def trade(world: World, rng: Random) -> None:
         args = trade_args(world, rng, buyer, seller, identifier, lots, price)
         call = replace(call, args=args)
     wrong = [replace(call, args=spoiled_trade(world, rng, list(args))) for _ in range(rng.choice((0, 2, 5)))]
-    for each in (*wrong, call):
+    for tried in (*wrong, call):  # a changed one may be of other accounts
+        each = replace(tried, parties=(tried.args[0].account, tried.args[2].account))
         if world.do(each) is None:
             world.orders += [each.args[0], each.args[2]]
             world.orders = world.orders[-40:]
