@@ -154,7 +154,9 @@ def withdraw_unpledged(
 ):
     """
     @notice Take tokens out of an account that holds nothing but tokens and owes nothing: in every oracle state, without witness.
-    @dev Such an account has no obligation that a price could make, so nobody can lose by it.
+    @dev Such an account has no obligation that a price could make. Where tokens are left, cash of the keeper reserve K must be
+         too: else what is left may be worth less than a tenth of its requirement, which insurance would make up for at a
+         takeover. So whoever has less takes the only kind of token whole, or pays K in first and withdraws it after.
     @param account The caller's account.
     @param amount Smallest units of the token, a whole number of lots.
     @param to Who gets the tokens.
@@ -174,7 +176,12 @@ def withdraw_unpledged(
         last = each
         assert instrument._kind(each) == constants.TOKEN, "collateral: account holds more than tokens"
         assert engine._quantity(account, each) != 0, "collateral: no such position"
-    assert convert(lots, int256) <= engine._quantity(account, id), "collateral: more than the position"
+    held: int256 = engine._quantity(account, id)
+    assert convert(lots, int256) <= held, "collateral: more than the position"
+    if len(tokens) > 1 or convert(lots, int256) < held:
+        latest: IRiskOracle.Latest = staticcall engine.oracle.latest_accounts()
+        reserve: uint256 = (latest.margin >> 32) & (2**48 - 1)
+        assert state.cash >= convert(reserve, int256), "collateral: cash below the reserve"
     extcall engine.ledger.withdraw_token(account, to, id, token, lots, state.last_trade_epoch)
     engine._leave()
 

@@ -63,8 +63,9 @@ def take_tokens(world: World, number: int) -> None:
     """Whoever owes nothing, or pays what he owes, takes all his tokens."""
     twin = world.bench.twin
     account = twin.account(number)
-    if account.positions and account.cash < 0:
-        pay(world, Random(0), number, -account.cash)
+    lacking = (twin.latest().margin.reserve if len(account.positions) > 1 else 0) - account.cash
+    if account.positions and lacking > 0:
+        pay(world, Random(0), number, lacking)
     for identifier in sorted(account.positions):
         ids = sorted(twin.account(number).positions)
         amount = account.positions[identifier] * units(world, identifier)

@@ -13,6 +13,7 @@ from offchain.chain.artifacts import artifact
 from offchain.chain.backends import ZERO
 from offchain.instruments import Instrument, Kind, Status
 from offchain.oracle.headers import PROVISIONAL
+from offchain.risk.portfolios import claim
 
 
 @pytest.fixture
@@ -114,6 +115,23 @@ def test_withdraw_unpledged__tokens_alone_and_no_debt(case: Pledge) -> None:
     assert reason(case.leave, 1, tokens=(BTC_PERP, BTC_TOKEN)) == "collateral: account holds more than tokens"
     desk.trade(case.other, case.owner, BTC_PERP, 1)
     case.leave(50)
+    assert case.held() == 0
+
+
+def test_threat_23__withdraw_unpledged__leaves_no_claim_on_insurance() -> None:
+    """What would be left is worth less than a tenth of its requirement, of which K is a part: insurance would pay at a
+    takeover, and the owner could be the taker."""
+    case = Pledge(dollars=0)
+    desk = case.desk
+    case.bring(50)
+    assert reason(case.leave, 49) == "collateral: cash below the reserve"
+    desk.pay(case.owner, desk.params.reserve - 1, desk.keys[5])
+    assert reason(case.leave, 49) == "collateral: cash below the reserve"
+    desk.pay(case.owner, 1, desk.keys[5])
+    case.leave(49)
+    pv, risk, closeout, _, _ = desk.margin(case.owner)
+    assert claim(pv, risk + closeout) == 0
+    case.leave(1)
     assert case.held() == 0
 
 

@@ -113,7 +113,10 @@ class VaultTwin(TakeoverTwin):
             last = each
             need(each & 255 == TOKEN, "collateral: account holds more than tokens")
             need(each in account.positions, "collateral: no such position")
-        need(lots <= account.positions.get(identifier, 0), "collateral: more than the position")
+        held = account.positions.get(identifier, 0)
+        need(lots <= held, "collateral: more than the position")
+        if len(tokens) > 1 or lots < held:
+            need(account.cash >= self.latest().margin.reserve, "collateral: cash below the reserve")
         self._pay_tokens(number, to, identifier, token, lots, amount)
 
     def check_part(
