@@ -108,7 +108,7 @@ class Council:
         engine.send.bind(ledger.address, sender=key)
         ledger.send.set_engines([engine.address], sender=key)
         registry.send.list_instruments(LISTED, sender=key)
-        system = System(chain, token, registry, board, oracle, ledger, *[engine] * 6, began + 1)
+        system = System(chain, token, registry, board, oracle, ledger, *[engine] * 7, began + 1)
         sources = [Puppet() for _ in range(MEMBERS)]
         council = cls(system, engine, {}, sources, folder, [], START + HOUR)
         council.accounts = [council.fund(), council.fund()]
