@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from offchain.chain.backends import Receipt, Reverted
+from offchain.instruments import Instrument
 from offchain.keeper.bot import Keeper as Bot
 from offchain.keeper.view import Absorb, Act, Bid, ClearCall, Liquidate, MarginCall, StartAuction
 from offchain.simulation.agents import Keeper, action_of
@@ -72,8 +73,8 @@ class Conduct:
             return 0
         cost = 0.0
         for number, lots in lab.floor.delta(dict(act.takes), lab.floor.state.leaves).items():
-            fill = lab.markets.preview(number, -lots, float(time))
-            price = lab.bare(number, time) / lab.policy.underlying(number).lots_per_unit
+            fill = lab.truth.markets.preview(number, -lots, float(time))
+            price = lab.truth.bare(number, time) / lab.policy.underlying(number).lots_per_unit
             cost += abs(lots) * price * abs(fill.average - fill.before)
         return round(cost)
 
@@ -91,7 +92,7 @@ class Conduct:
         if isinstance(act, MarginCall):
             self.called[account] = lab.time
             self._called_event[account] = lab.recorder.event(
-                lab.time, "margin call", f"{name} calls account {account}", lab._epoch_event
+                lab.time, "margin call", f"{name} calls account {account}", lab.epoch_event
             )
         elif isinstance(act, ClearCall):
             self.called.pop(account, None)
@@ -110,7 +111,7 @@ class Conduct:
             )
 
     def _cause(self, account: int) -> int:
-        return self._called_event.get(account, self.lab._epoch_event)
+        return self._called_event.get(account, self.lab.epoch_event)
 
     def _liquidated(self, keeper: Keeper, account: int, args: Mapping[str, Any], gas: int, fallback: bool) -> None:
         takes = {instrument: lots for instrument, lots, _ in args["takes"]}
@@ -154,7 +155,7 @@ class Conduct:
             abs(lots) * header.mark(i >> 88).index // lab.policy.underlying(i >> 88).lots_per_unit
             for i, lots in takes.items()
         )
-        since, block = lab.breach(account)
+        since, block = lab.watch.breach(account)
         seconds, blocks = (lab.time - since, lab.traffic.space.number - block) if since >= 0 else (-1, -1)
         lab.recorder.add(
             "liquidations", time=lab.time, block=lab.traffic.space.number, account=account, taker=taker,
@@ -170,7 +171,7 @@ class Conduct:
         assert lab.floor.state.epoch is not None
         worst = 0
         for number, lots in lab.floor.delta(takes, lab.floor.state.leaves).items():
-            fill = lab.markets.trade(number, -lots, float(lab.time))
+            fill = lab.truth.markets.trade(number, -lots, float(lab.time))
             worst = max(worst, abs(fill.impact), key=abs)
             lab.recorder.event(
                 lab.time, "hedge",
@@ -210,7 +211,7 @@ class Conduct:
             self._cured.discard(account)
             if receipt is not None:
                 lab.floor.apply(receipt)
-                lab._deposited[account] += amount
+                lab.deposited[account] += amount
                 self.shadow_cash[account] = self.shadow_cash.get(account, 0) + amount
                 text = f"{lab.roles[account]} {account} pays in {amount / MICRO:,.2f} USD"
                 lab.recorder.event(lab.time, "cure", text, self._cause(account))
@@ -235,9 +236,9 @@ class Conduct:
         lab = self.lab
         if move.action == "push":
             number = move.get("underlying")
-            depth = lab.markets.depth(number)
-            fill = lab.markets.trade(number, round(lots_to_move(depth, move.get("move"))), float(time))
-            cost = round(abs(fill.lots) * abs(fill.average - fill.before) * lab.bare(number, time))
+            depth = lab.truth.markets.depth(number)
+            fill = lab.truth.markets.trade(number, round(lots_to_move(depth, move.get("move"))), float(time))
+            cost = round(abs(fill.lots) * abs(fill.average - fill.before) * lab.truth.bare(number, time))
             cost //= lab.policy.underlying(number).lots_per_unit
             lab.recorder.add(
                 "transactions", time=time, block=-1, sender=role, action="push", ok=1, reason="", gas=0, fee_paid=cost
@@ -257,28 +258,64 @@ class Conduct:
         lab = self.lab
         number, account = move.get("underlying"), mine[move.get("account")]
         perpetual = min(key for key in lab.listed if key >> 88 == number)
-        per_unit = lab.policy.underlying(number).lots_per_unit
-        wanted = round(move.get("units", 1e9) * per_unit)
-        side = 1 if wanted > 0 else -1
+        wanted = round(move.get("units", 1e9) * lab.policy.underlying(number).lots_per_unit)
+        other = mine[move.get("with")] if move.get("with", "makers") != "makers" else 0
+        self._fill(role, "open", account, other, {perpetual: 1 if wanted > 0 else -1}, abs(wanted), time)
+
+    def _fill(
+        self, role: str, action: str, account: int, other: int, leg: Mapping[int, int], wanted: int, time: int
+    ) -> None:
+        """Trade at most `wanted` lots of one leg with `other`, or with a maker (0)."""
+        lab = self.lab
+        ((instrument, side),) = leg.items()
+        number = instrument >> 88
 
         def carry() -> Receipt:
             floor = lab.floor
-            other = mine[move.get("with")] if move.get("with", "makers") != "makers" else lab.maker(number)
-            lots = min(abs(wanted), lab.room(number, (account, other)))
-            for each, sign in ((account, side), (other, -side)):
-                lots = min(lots, floor.most(each, {perpetual: sign}, floor.fee(perpetual, lots), lots))
+            against = other or lab.maker(number)
+            lots = wanted
+            if action == "open":
+                lots = min(lots, lab.room(number, (account, against)))
+                for each, sign in ((account, side), (against, -side)):
+                    lots = min(lots, floor.most(each, {instrument: sign}, floor.fee(instrument, lots), lots))
             if lots < 1:
                 raise Reverted("no room for the position")
-            buyer, seller = (account, other) if side > 0 else (other, account)
-            return floor.trade(buyer, seller, perpetual, lots, max(floor.mark(perpetual), 0), floor.owners[account])
+            buyer, seller = (account, against) if side > 0 else (against, account)
+            price = max(floor.mark(instrument), 0)
+            return floor.trade(buyer, seller, instrument, lots, price, floor.owners[account])
 
         def done(receipt: Receipt | None, reason: str) -> None:
-            if receipt is not None:
-                filled = receipt.event("Filled").args
-                text = f"{role} opens {side * filled['lots'] / per_unit:,.2f} {lab.scenario.names[number]}"
-                lab.recorder.event(lab.time, "attack", text)
+            if receipt is None:
+                return
+            filled = receipt.event("Filled").args
+            paid = filled["lots"] * (filled["price"] - lab.floor.funding(instrument))
+            bought = {filled["maker"]: 1 if filled["maker_buys"] else -1}
+            bought[filled["taker"]] = -bought[filled["maker"]]
+            for each, sign in bought.items():
+                mine = self.shadow.setdefault(each, {})
+                mine[instrument] = mine.get(instrument, 0) + sign * filled["lots"]
+                self.shadow_cash[each] = self.shadow_cash.get(each, 0) - sign * paid - filled["fee"]
+            units = side * filled["lots"] / lab.policy.underlying(number).lots_per_unit
+            text = f"{role} trades {units:,.2f} {Instrument.from_id(instrument).symbol(lab.scenario.names)}"
+            lab.recorder.event(lab.time, "attack" if role.startswith("attacker") else "trade", text)
 
-        lab.traffic.send(role, "open", carry, done, time=time, tip=5.0)
+        lab.traffic.send(role, action, carry, done, time=time, tip=5.0)
+
+    def trade_some(self, time: int) -> None:
+        """Owners who trade add to a position or take a part off; those below initial margin only take off."""
+        lab = self.lab
+        for owner in list(lab.owners.values()):
+            held = lab.floor.state.book.accounts[owner.account].positions
+            if not held or owner.group.trades == 0 or lab.rng.random() >= owner.group.trades:
+                continue
+            instrument = sorted(held)[int(lab.rng.integers(len(held)))]
+            lots, share = held[instrument], float(lab.rng.uniform(0.05, 0.3))
+            healthy = lab.floor.state.margin_of(owner.account).im_excess >= 0
+            grow = healthy and bool(lab.rng.random() < 0.5)
+            side = 1 if (lots > 0) == grow else -1
+            wanted = max(round(abs(lots) * share), 1)
+            role = f"{lab.roles[owner.account]} {owner.account}"
+            self._fill(role, "open" if grow else "close", owner.account, 0, {instrument: side}, wanted, time)
 
     def withdraw(self, account: int, share: float, action: str, time: int) -> None:
         """Take out a share of what is free. What was paid of what was asked goes into the record of one who leaves."""
@@ -303,7 +340,7 @@ class Conduct:
             if receipt is not None:
                 lab.floor.apply(receipt)
                 paid = receipt.event("Withdrawal").args["amount"]
-                lab._withdrawn[account] += paid
+                lab.withdrawn[account] += paid
                 self.shadow_cash[account] = self.shadow_cash.get(account, 0) - asked[-1]
                 text = f"{lab.roles[account]} {account} takes out {paid / MICRO:,.2f} of {asked[-1] / MICRO:,.2f} USD"
                 lab.recorder.event(lab.time, action, text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,36 +17,29 @@ from offchain.chain.anvil import start_anvil
 from offchain.chain.artifacts import artifact
 from offchain.chain.backends import Chain, Contract, Receipt, Reverted, dev_account
 from offchain.chain.revm import RevmChain
-from offchain.chain.system import FIRST_ACCOUNT, INSURANCE, SHORTFALL, System
+from offchain.chain.system import INSURANCE, System
 from offchain.config import BallastError
-from offchain.instruments import Instrument, InstrumentLeaf, Kind
 from offchain.keeper.state import MarketState
-from offchain.market.candles import load_candles
 from offchain.oracle.headers import Mark
 from offchain.oracle.keys import seats
 from offchain.oracle.observations import Last
-from offchain.risk.arrays import build_leaves
 from offchain.risk.policy import Policy
-from offchain.simulation import prices as models
 from offchain.simulation.agents import Keeper, Owner, direction, draw
 from offchain.simulation.checks import evaluate
 from offchain.simulation.committee import Committee, Signed, Skipped
 from offchain.simulation.conduct import Conduct
-from offchain.simulation.depth import Depth, Markets
 from offchain.simulation.faults import Faults
-from offchain.simulation.floor import Floor, Table
+from offchain.simulation.floor import Floor
 from offchain.simulation.guards import Switches, without
 from offchain.simulation.measures import summary
-from offchain.simulation.records import STATES, Recorder, RunResult
+from offchain.simulation.records import Recorder, RunResult
 from offchain.simulation.scenario import Scenario
 from offchain.simulation.traffic import Traffic
-from offchain.units import DAY, MICRO, YEAR
+from offchain.simulation.truth import Truth
+from offchain.simulation.watch import Watch
+from offchain.units import DAY, MICRO
 
 FIRST_KEY = 1_000
-NOISE = 0.02
-"""An account within this share of its requirement of the border counts as below it at the true price."""
-_STATUS = {0: "", 1: "LIVE", 2: "PROVISIONAL", 3: "DISPUTED"}
-_ORACLE = {1: "LIVE", 2: "STALE", 3: "HALTED"}
 Progress = Callable[[str], None]
 
 
@@ -72,22 +65,38 @@ def run(
     """
     began = clock.monotonic()
     switches = without(off)
+    early = scenario.start - DAY - scenario.cadence.timelock
     if chain is not None:
-        lab = Laboratory(scenario, seed, chain, switches, progress, True)
+        moved = _ahead(scenario, chain.timestamp + DAY + scenario.cadence.timelock)
+        lab = Laboratory(moved, seed, chain, switches, progress, True, scenario.start)
         return lab.result(engine, tuple(off), began)
     if engine == "revm":
-        lab = Laboratory(scenario, seed, RevmChain(timestamp=scenario.start - DAY), switches, progress, False)
+        lab = Laboratory(scenario, seed, RevmChain(timestamp=early), switches, progress, False, scenario.start)
         return lab.result(engine, tuple(off), began)
     if engine != "anvil":
         raise BallastError(f"unknown engine {engine!r}: choose revm or anvil")
-    with start_anvil(scenario.start - DAY) as started:
-        lab = Laboratory(scenario, seed, started, switches, progress, True)
+    with start_anvil(early) as started:
+        lab = Laboratory(scenario, seed, started, switches, progress, True, scenario.start)
         return lab.result(engine, tuple(off), began)
+
+
+def _ahead(scenario: Scenario, least: int) -> Scenario:
+    """The scenario, begun no earlier than a time: a chain that is given may be ahead of it."""
+    if scenario.start >= least:
+        return scenario
+    slot = scenario.cadence.slot
+    return replace(scenario, start=-(-least // slot) * slot)
 
 
 @dataclass
 class Laboratory:
-    """One run under way."""
+    """One run under way.
+
+    Attributes
+    ----------
+    signed : whether members sign, and the committee's contract verifies. origin : see `truth.Truth`.
+    owners, keepers, attackers : who takes part. roles : by account. policy : in force.
+    """
 
     scenario: Scenario
     seed: int
@@ -95,77 +104,26 @@ class Laboratory:
     switches: Switches
     progress: Progress
     signed: bool
+    origin: int
     recorder: Recorder = field(default_factory=Recorder)
     owners: dict[int, Owner] = field(default_factory=dict)
     keepers: list[Keeper] = field(default_factory=list)
     roles: dict[int, str] = field(default_factory=dict)
-    breaches: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.faults = Faults(self.scenario.faults)
         self.rng = np.random.default_rng([self.seed, 1])
         self.policy: Policy = self.scenario.policy(self.switches.policy, self.switches.underlying)
-        self.paths = self._paths()
-        depths = {
-            u.number: Depth(u.volume * u.lots_per_unit, max(u.volatility, 0.01) * float(np.sqrt(DAY / YEAR)))
-            for u in self.scenario.underlyings
-        }
-        self.markets = Markets(depths)
+        self.truth = Truth(self.scenario, self.seed, self.faults, self.origin)
         self.time = 0
         self.posted = 0
-        self._first: dict[int, int] = {}
+        self.first: dict[int, int] = {}
         self._causes: dict[int, int] = {}
-        self._epoch_event = -1
-        self._waiting_post: Signed | None = None
+        self.epoch_event = -1
+        self.waiting_post: Signed | None = None
         self.attackers: dict[str, dict[str, int]] = {}
-        self._deposited: dict[int, int] = {}
-        self._withdrawn: dict[int, int] = {}
-
-    # the world
-    def _paths(self) -> models.Paths:
-        """True prices without anybody's impact, by slot."""
-        scenario = self.scenario
-        times = models.grid(scenario.duration, scenario.cadence.slot)
-        columns = {}
-        for spec in scenario.underlyings:
-            p, number = spec.prices, spec.number
-            rng = np.random.default_rng([self.seed, 2, number])
-            if p.kind == "path":
-                column = models.piecewise(p.points, times, between=p.between)  # type: ignore[arg-type]
-                columns[number] = models.with_noise(column, times, p.noise, rng) if p.noise else column
-            elif p.kind == "candles":
-                assert p.file is not None
-                columns |= models.from_candles({number: load_candles(p.file)}, scenario.start, times).prices
-            elif p.kind == "bootstrap":
-                assert p.file is not None
-                history = {number: load_candles(p.file)}
-                columns |= models.bootstrapped(history, rng, times, prices={number: spec.price}).prices
-            else:
-                law = models.Diffusion(spec.price, **dict(p.law))
-                columns |= models.jump_diffusion({number: law}, rng, times).prices
-        return models.Paths(times, columns)
-
-    def bare(self, number: int, time: int) -> int:
-        """True price without the impact of liquidations, micro-USD a unit."""
-        return max(round(self.paths.at(number, time) * self.faults.true_price(time, number)), 1)
-
-    def price(self, number: int, time: int) -> int:
-        """True price, micro-USD a unit."""
-        self.markets.shares[number] = self.faults.depth(time, number)
-        return self.markets.price(number, self.bare(number, time), float(time))
-
-    def listing(self) -> list[Instrument]:
-        """What is listed: a perpetual of each underlying, and the futures and options that the file asks for."""
-        out = []
-        for spec in self.scenario.underlyings:
-            out.append(Instrument(spec.number, Kind.PERPETUAL))
-            end = self.scenario.start + self.scenario.duration
-            out += [Instrument(spec.number, Kind.FUTURE, end + round(days * DAY)) for days in spec.futures]
-            for days in spec.option_days:
-                for ratio in spec.strikes:
-                    strike = max(round(spec.price * ratio * 100) * MICRO // 100, 1)
-                    out += [Instrument(spec.number, k, end + round(days * DAY), strike) for k in (Kind.CALL, Kind.PUT)]
-        return sorted(set(out), key=lambda i: i.id)
+        self.deposited: dict[int, int] = {}
+        self.withdrawn: dict[int, int] = {}
 
     # set-up
     def prepare(self) -> None:
@@ -183,7 +141,7 @@ class Laboratory:
                     (spec.number, feed.address, age, round(spec.feed_min * 10**8), round(spec.feed_max * 10**8))
                 )
         members = seats(scenario.members, self.seed.to_bytes(32, "big")) if self.signed else None
-        self.instruments = self.listing()
+        self.instruments = self.truth.listing()
         self.listed = [each.id for each in self.instruments]
         self.system = System.deploy(
             chain, deployer, self.policy.encode(), members, scenario.cadence, instruments=self.listed, feeds=rows,
@@ -194,17 +152,20 @@ class Laboratory:
         self.floor = Floor(self.system, state)
         self.committee = Committee(scenario, self.system, self.faults, self.seed, self.switches.off, members)
         self.traffic = Traffic(chain, scenario, self.faults, self.recorder, "replacement" not in self.switches.off)
+        self._plan = self._policy_plan()
+        self._ready = 0
+        self._propose()
         self._fund()
         self._at(scenario.start)
         self._update_feeds(0)
         first = self.committee.round(
-            self.committee.slot(scenario.start), {u: self.price(u, 0) for u in self.paths.prices}, state.book,
+            self.committee.slot(scenario.start), self.truth.prices(0), state.book,
             self.policy, None, self.listed,
         )  # fmt: skip
         self._took(self._post(first), first)
         self._open_positions()
-        self._first = {a: self.floor.cash(a) for a in self.owners}
-        self._initial = {a: dict(state.book.accounts[a].positions) for a in self.owners}
+        self.first = {a: self.floor.cash(a) for a in self.owners}
+        self.initial = {a: dict(state.book.accounts[a].positions) for a in self.owners}
 
     def _at(self, timestamp: int) -> None:
         """Bring the chain to a time, or leave it where it is beyond."""
@@ -222,8 +183,8 @@ class Laboratory:
         key = self.floor.owners[beside] if beside else self._key(len(self.roles))
         account = self.floor.open(key, amount)
         self.roles[account] = role
-        self._deposited[account] = amount
-        self._withdrawn[account] = 0
+        self.deposited[account] = amount
+        self.withdrawn[account] = 0
         return account
 
     def _fund(self) -> None:
@@ -250,7 +211,7 @@ class Laboratory:
         """Every owner but the makers takes the position of its role, a maker on the other side."""
         makers = {
             number: [o for o in self.owners.values() if o.group.role == "maker" and o.group.underlying == number]
-            for number in self.paths.prices
+            for number in self.truth.numbers
         }
         for owner in self.owners.values():
             if owner.group.role == "maker":
@@ -302,10 +263,34 @@ class Laboratory:
             gas=0, fee_paid=0,
         )  # fmt: skip
 
+    # policy
+    def _policy_plan(self) -> list[tuple[int, Policy]]:
+        """When which policy is to come into force, by mistake and back."""
+        plan = []
+        for fault in self.scenario.faults:
+            if values := fault.policy():
+                wrong = self.scenario.policy({**values, **self.switches.policy}, self.switches.underlying)
+                plan += [(fault.start, wrong), (fault.end, self.policy)]
+        return sorted(plan, key=lambda each: each[0])
+
+    def _propose(self) -> None:
+        """Begin the timelock of the next policy."""
+        if self._plan:
+            self.system.registry.send.propose_policy(self._plan[0][1].words, sender=self.chain.accounts[0])
+            self._ready = self.chain.timestamp + self.scenario.cadence.timelock
+
+    def _enact(self, time: int) -> None:
+        """Put the proposed policy in force, if it is time and its timelock is over."""
+        if self._plan and time >= self._plan[0][0] and self.scenario.start + time >= self._ready:
+            _, self.policy = self._plan.pop(0)
+            self.system.registry.send.enact_policy(self.policy.hash, sender=self.chain.accounts[0])
+            self.recorder.event(time, "policy", f"policy {self.policy.hash.hex()[:8]} is in force")
+            self._propose()
+
     # epochs
     def _update_feeds(self, time: int) -> None:
         for number, feed in self.feeds.items():
-            said = self.faults.feed(time, number, self.price(number, time))
+            said = self.faults.feed(time, number, self.truth.price(number, time))
             if said is not None:
                 feed.send.set(said, self.chain.timestamp, sender=self.chain.accounts[0])
 
@@ -319,18 +304,18 @@ class Laboratory:
         self.floor.use(signed.epoch)
         self.posted = self.time
         text = ", ".join(
-            f"{self.scenario.names[u]} {signed.epoch.header.mark(u).index / MICRO:g}" for u in sorted(self.paths.prices)
+            f"{self.scenario.names[u]} {signed.epoch.header.mark(u).index / MICRO:g}" for u in self.truth.numbers
         )
-        self._epoch_event = self.recorder.event(self.time, "epoch", f"epoch {signed.epoch.header.epoch}: {text}")
+        self.epoch_event = self.recorder.event(self.time, "epoch", f"epoch {signed.epoch.header.epoch}: {text}")
 
     def _last(self) -> Last:
         epoch, timestamp, _, _ = self.system.oracle.call.clock()
-        words = {u: self.system.oracle.call.mark(u) for u in self.paths.prices}
+        words = {u: self.system.oracle.call.mark(u) for u in self.truth.numbers}
         return Last(epoch, timestamp, {u: Mark.held(word) for u, word in words.items() if word})
 
     def _round(self, time: int) -> None:
         """The slot's epoch goes into the pool, or the slot is skipped."""
-        true = {u: self.price(u, time) for u in self.paths.prices}
+        true = self.truth.prices(time)
         slot = self.committee.slot(self.scenario.start + time)
         try:
             made = self.committee.round(slot, true, self.floor.state.book, self.policy, self._last(), self.listed)
@@ -338,31 +323,23 @@ class Laboratory:
             self.committee.learn({})
             self.recorder.event(time, "skipped", f"slot {slot.epoch}: {error}")
             return
-        waiting = self._waiting_post is not None
-        self._waiting_post = made
+        waiting = self.waiting_post is not None
+        self.waiting_post = made
         if not waiting:
             self.traffic.send(
                 "poster", "post", self._carry_post, self._posted_or_not, time=time + 1, cap=self.scenario.poster_fee
             )
 
     def _carry_post(self) -> Receipt:
-        assert self._waiting_post is not None
-        return self._post(self._waiting_post)
+        assert self.waiting_post is not None
+        return self._post(self.waiting_post)
 
     def _posted_or_not(self, receipt: Receipt | None, reason: str) -> None:
-        made, self._waiting_post = self._waiting_post, None
+        made, self.waiting_post = self.waiting_post, None
         if receipt is not None and made is not None:
             self._took(receipt, made)
         else:
             self.recorder.event(self.time, "not posted", reason)
-
-    def breach(self, account: int) -> tuple[int, int]:
-        """Time and block at which an account fell below maintenance margin at the true prices of the latest epoch's
-        slot; -1 where it was not below then.
-        """
-        assert self.floor.state.epoch is not None
-        slot = self.floor.state.epoch.header.timestamp - self.scenario.start
-        return self.breaches.get(slot, {}).get(account, (-1, -1))
 
     # a step
     def step(self, number: int) -> None:
@@ -372,11 +349,13 @@ class Laboratory:
         self.time = start
         if not any(stall.start <= start < stall.end for stall in self.faults.stalls):
             self._at(self.scenario.start + start)
+            self._enact(start)
             self._update_feeds(start)
             self._round(start)
-        self._true_states(start)
+            self.conduct.trade_some(start)
+        self.watch.states(start)
         self.traffic.advance(start + slot, self._between)
-        self._record(start)
+        self.watch.record(start)
 
     def _between(self, time: int) -> None:
         """Before a block: whoever is awake looks."""
@@ -389,88 +368,16 @@ class Laboratory:
                 keeper.seen = self.floor.version
                 self.conduct.keeper(keeper, time)
 
-    def true_leaves(self, time: int) -> list[InstrumentLeaf]:
-        """Every instrument at the true price, by the curves and scan ranges that the slot's epoch has."""
-        true = {u: self.price(u, time) for u in self.paths.prices}
-        assert self.floor.state.epoch is not None
-        header = self.floor.state.epoch.header
-        latest = self._waiting_post.epoch.header if self._waiting_post else header
-        forwards, ivs = [], []
-        for each in self.instruments:
-            surface, carry, _ = self.committee.curves(each.underlying)
-            index, left = true[each.underlying], each.expiry - self.scenario.start - time
-            forward = carry.forward(index, left) if each.kind.is_dated else carry.mark(index)
-            forwards.append(forward)
-            ivs.append(int(surface.volatilities(each.strike, forward, left)) if each.kind.is_option else 0)
-        return build_leaves(
-            self.instruments, forwards, ivs, true, {u: header.mark(u).funding for u in true},
-            {u: latest.mark(u).scan_range for u in true}, self.scenario.start + time, self.policy,
-            open_interest=self.floor.state.book.open_interest(),
-        )  # fmt: skip
-
-    def _true_states(self, time: int) -> None:
-        """Everybody at the true prices: into the table `states`, and since when they are below maintenance margin."""
-        self.true: Table = self.floor.margins(self.true_leaves(time), self.policy.margin)
-        t = self.true
-        state = np.where(t.pv < 0, 4, np.where(t.mm_excess < 0, 3, np.where(t.im_excess < 0, 2, 1)))
-        state = np.where(t.holds, state, 0)
-        mine = np.isin(t.accounts, np.fromiter(self.owners, dtype=np.int64))
-        self.recorder.add_block(
-            "states", time=np.full(int(mine.sum()), time), account=t.accounts[mine], state=state[mine],
-            equity=t.pv[mine], mm_excess=t.mm_excess[mine],
-        )  # fmt: skip
-        self.counts = {name: int((state[mine] == place).sum()) for place, name in enumerate(STATES)}
-        below = (t.mm_excess < (t.requirement * NOISE).astype(np.int64)) & t.holds
-        now = set(t.accounts[below].tolist())
-        last = self.breaches.get(max(self.breaches, default=0), {})
-        self.breaches[time] = {a: last.get(a, (time, self.traffic.space.number)) for a in now}
-
-    def _record(self, time: int) -> None:
-        """The rows of a step."""
-        oracle, book = self.system.oracle, self.floor.state.book
-        epoch, timestamp, _, _ = oracle.call.clock()
-        interest = 0
-        lots: dict[int, int] = {}
-        for instrument, held in book.open_interest().items():
-            lots[instrument >> 88] = lots.get(instrument >> 88, 0) + held
-        for number in self.paths.prices:
-            word = oracle.call.mark(number)
-            mark = Mark.held(word)
-            feed, usable, _ = oracle.call.feed_price(number)
-            interest += lots.get(number, 0) * mark.index // self.policy.underlying(number).lots_per_unit
-            self.recorder.add(
-                "prices", time=time, underlying=number, market=self.price(number, time), index=mark.index,
-                feed=feed if usable else 0, without_cascade=self.bare(number, time), scan_range=mark.scan_range,
-                status=_STATUS[mark.status],
-            )  # fmt: skip
-        now = max(self.chain.timestamp, self.scenario.start + self.traffic.time)
-        self.recorder.add(
-            "steps", time=time, epoch=epoch, block=self.chain.block_number, state=_ORACLE[oracle.call.state()],
-            oracle_age=now - timestamp, gas_price=self.traffic.base_fee + 2 * 10**9,
-            base_fee=self.traffic.base_fee, insurance=book.accounts[INSURANCE].cash,
-            shortfall=max(-book.accounts[SHORTFALL].cash, 0), healthy=self.counts["HEALTHY"],
-            margin_call=self.counts["MARGIN_CALL"], liquidatable=self.counts["LIQUIDATABLE"],
-            bankrupt=self.counts["BANKRUPT"], open_interest=interest,
-        )  # fmt: skip
-        self.progress(
-            f"{time:>7} s  "
-            + "  ".join(
-                f"{self.scenario.names[u]} {self.price(u, time) / MICRO:,.4g}" for u in sorted(self.paths.prices)
-            )
-            + f"  below {self.counts['LIQUIDATABLE'] + self.counts['BANKRUPT']}"
-            + f"  liquidations {len(self.recorder.rows('liquidations'))}"
-        )
-
     # the end
     def result(self, engine: str, off: tuple[str, ...], began: float) -> RunResult:
         """Run it all and evaluate."""
         self.prepare()
-        self.conduct = Conduct(self)
-        self._true_states(0)
-        self._record(0)
+        self.conduct, self.watch = Conduct(self), Watch(self)
+        self.watch.states(0)
+        self.watch.record(0)
         for number in range(1, self.scenario.steps + 1):
             self.step(number)
-        self._accounts(self.scenario.duration)
+        self.watch.accounts(self.scenario.duration)
         self.floor.state.book.check()
         held = int(self.system.token.call.balanceOf(self.system.ledger.address))
         if held != self.floor.state.book.tokens_held:
@@ -479,23 +386,3 @@ class Laboratory:
         verdicts = evaluate(self.scenario.checks, tables)
         seconds = clock.monotonic() - began
         return RunResult(self.scenario, self.seed, engine, off, tables, verdicts, summary(tables), seconds)
-
-    def _accounts(self, time: int) -> None:
-        """Everybody at the end, and what they would have without liquidations."""
-        leaves = self.true_leaves(time)
-        table = self.floor.margins(leaves, self.policy.margin)
-        value = {leaf.id: leaf.array[0] for leaf in leaves}
-        for account in range(FIRST_ACCOUNT, self.floor.state.book.next_account):
-            final = int(table.pv[table.place(account)])
-            other = final
-            if account in self._first:
-                other = self._first[account] + self.conduct.shadow_cash.get(account, 0)
-                positions = dict(self._initial[account])
-                for instrument, lots in self.conduct.shadow.get(account, {}).items():
-                    positions[instrument] = positions.get(instrument, 0) + lots
-                other += sum(lots * value[key] for key, lots in positions.items())
-            paid = self._deposited.get(account, 0), self._withdrawn.get(account, 0)
-            self.recorder.add(
-                "accounts", account=account, owner=self.roles.get(account, "heir"), deposited=paid[0],
-                withdrawn=paid[1], final_equity=final, counterfactual_equity=other,
-            )  # fmt: skip

@@ -12,7 +12,7 @@ from offchain.cli import main
 from offchain.config import BallastError
 from offchain.simulation.laboratory import run
 from offchain.simulation.records import COLUMNS, RunResult
-from offchain.simulation.scenario import load
+from offchain.simulation.scenario import INCIDENTS, load, parse
 
 QUICK = ("venus-luna", "skrw")
 """Incidents whose short forms take a few seconds."""
@@ -109,3 +109,28 @@ def test_simulate__list__names_incidents_and_guards() -> None:
     assert done.exit_code == 0
     assert "black-thursday" in done.output
     assert "--without live_clock" in done.output
+
+
+def test_run__a_wrong_policy__comes_and_goes_through_the_timelock() -> None:
+    text = (INCIDENTS / "skrw.yaml").read_text(encoding="utf-8")
+    start, end = text.index("faults:"), text.index("guard:")
+    faults = "faults:\n  - {kind: policy-mistake, from: 4m, until: 9m, values: {im_factor: 4}}\n\n"
+    scenario = parse(text[:start] + faults + text[end:], "x.yaml", {"duration": "16m", "cadence.timelock": "2m"})
+    result = run(scenario)
+    happened = result.tables["events"]
+    assert happened["time"][happened["kind"] == "policy"].tolist() == [240, 540]
+    margins = result.tables["steps"]
+    assert margins["margin_call"][3] == 0
+    assert margins["margin_call"][6:9].min() > 0
+    assert margins["margin_call"][-1] == 0
+
+
+def test_run__owners_who_trade__move_their_counterfactual_too() -> None:
+    scenario = load("skrw", {"groups.retail.trades": "0.5", "duration": "9m"})
+    result = run(scenario)
+    sent, accounts = result.tables["transactions"], result.tables["accounts"]
+    assert {"open", "close"} <= set(sent["action"][sent["ok"] == 1])
+    assert not len(result.tables["liquidations"]["time"])
+    owners = ~np.array([str(owner).startswith("keeper") for owner in accounts["owner"]])
+    apart = np.abs(accounts["final_equity"] - accounts["counterfactual_equity"])[owners]
+    assert apart.max() == 0
