@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from offchain.units import BASIS, DAY, HOUR, MICRO, ceil_div
 
 BTC = 1
 SPOT = 8_000 * MICRO
-FALL = 860_000  # the price after the fall, 1e-6 of the price before
+FALL = 850_000  # the price after the fall, 1e-6 of the price before
 EXPIRIES, STRIKES = 2, 10
 LEGS = 1 + EXPIRIES + EXPIRIES * STRIKES  # the perpetual, futures and calls: 23
 
@@ -64,6 +65,10 @@ def market(instruments: list[Instrument], factor: int) -> Observation:
     return Observation(quotes, inputs)
 
 
+YOUNG = 2_400
+"""Seconds after which another epoch is posted while positions are opened: risk is opened under a young one only."""
+
+
 class Bench:
     """`count` accounts, each long every instrument on margin, a maker on the other side, a keeper with cash."""
 
@@ -87,14 +92,23 @@ class Bench:
             fees = sum(row) * (ceil_div(params.trade_fee * SPOT, BASIS * 1_000) + 1)
             deposits.append(requirement * 103 // 100 + fees)
         self.targets = crowd.open(deposits)
-        standing = {key: crowd.order(self.maker, key, -int(lots.sum()), crowd.mark(key)) for key in ids}
+        hour, standing = start, self._offers(int(lots.sum()))
         for account, row in zip(self.targets, lots.tolist(), strict=True):
+            if chain.timestamp > hour + YOUNG:
+                hour += HOUR
+                self._epoch(hour, MICRO)
+                standing = self._offers(int(lots.sum()))
             for key, size in zip(ids, row, strict=True):
                 crowd.fill(self.maker, account, key, size, standing[key])
-        self._epoch(start + HOUR, FALL)
+        self._epoch(hour + HOUR, FALL)
         self.before = {account: dict(crowd.book.positions(account)) for account in self.targets}
         perpetual = ids[0]
         self.takes = {account: {perpetual: self.before[account][perpetual]} for account in self.targets}
+
+    def _offers(self, lots: int) -> dict[int, Any]:
+        """The maker's orders to sell at the marks, by instrument."""
+        crowd, ids = self.crowd, [each.id for each in self.instruments]
+        return {key: crowd.order(self.maker, key, -lots, crowd.mark(key)) for key in ids}
 
     def _epoch(self, timestamp: int, factor: int) -> None:
         crowd = self.crowd
