@@ -16,7 +16,6 @@ from offchain.chain.backends import Reverted
 from offchain.chain.revm import RevmChain
 from offchain.chain.system import System
 from offchain.config import HOURLY, UNDERLYINGS, BallastError
-from offchain.demo import listing
 from offchain.keeper.legs import Holding, plan_legs
 from offchain.market.candles import Candles, load_candles, timestamp_of
 from offchain.market.sources import CandleMarket
@@ -28,6 +27,7 @@ from offchain.oracle.sources import ReplaySource, ScanRanges
 from offchain.risk.policy import Policy, default_policy
 from offchain.risk.portfolios import content_of, evaluate
 from offchain.simulation.population import Population
+from offchain.simulation.world import listing
 from offchain.units import BASIS, HOUR, MICRO
 
 START = timestamp_of("2020-03-11")

@@ -96,7 +96,8 @@ def demo(
       ballast demo --prices BTC=btc_1h.csv --prices ETH=eth_1h.csv --start 2020-03-11 --hours 72 --json
       ballast demo --tamper leaf          exits with 1 and names the leaf
     """
-    from offchain.demo import Plan, run_demo
+    from offchain.demo.plan import Plan
+    from offchain.demo.run import run_demo
 
     plan = Plan(prices, start, hours, accounts, seed, out, tamper or "")
     result = run_demo(plan, _progress(quiet))

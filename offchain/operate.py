@@ -10,7 +10,8 @@ from pathlib import Path
 from offchain.chain.backends import Chain, Receipt, Signer
 from offchain.chain.system import System
 from offchain.config import BallastError, Settings
-from offchain.demo import COMMITTEE, listing, shifted
+from offchain.demo.plan import shifted
+from offchain.demo.replay import COMMITTEE
 from offchain.keeper.bot import Keeper
 from offchain.keeper.state import MarketState
 from offchain.market.candles import Candles, load_candles, timestamp_of
@@ -21,6 +22,7 @@ from offchain.oracle.keys import load_or_make
 from offchain.oracle.node import Outcome, local_nodes, run_slot
 from offchain.oracle.sources import ReplaySource, ScanRanges
 from offchain.risk.policy import default_policy
+from offchain.simulation.world import listing
 from offchain.store.database import Database
 from offchain.units import DAY, MICRO
 

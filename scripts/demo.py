@@ -7,7 +7,8 @@ import click
 from offchain.chain.ape import chain_of
 from offchain.commands.connected import Connected
 from offchain.commands.options import price_options
-from offchain.demo import Plan, run_demo
+from offchain.demo.plan import Plan
+from offchain.demo.run import run_demo
 
 
 @click.command(cls=Connected)

@@ -6,6 +6,8 @@ margin. They look ahead with the integer twin, so an order that the contracts wo
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,12 +18,14 @@ from offchain.chain.orders import Order
 from offchain.chain.system import INSURANCE, System
 from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
 from offchain.keeper.state import MarketState
+from offchain.market.candles import Candles
 from offchain.risk.portfolios import apply_change, evaluate
-from offchain.units import MICRO
+from offchain.units import DAY, HOUR, MICRO
 
 FIRST_OWNER_KEY = 1000
 ORDER_LIFE = 1800  # seconds
 USD = MICRO
+STRIKES = (0.5, 0.65, 0.8, 0.9, 1.0, 1.1, 1.25)
 
 
 @dataclass(frozen=True)
@@ -226,3 +230,28 @@ class World:
         if made:
             self.state.sync()
         return made
+
+
+def listing(candles: Mapping[int, Candles], start: int, end: int) -> list[Instrument]:
+    """Perpetual, three futures and two chains of options for each underlying; all expire after the replay."""
+    first = _friday(end + 3 * DAY)
+    expiries = (first, first + 28 * DAY, first + 91 * DAY)
+    out = []
+    for number, each in candles.items():
+        spot = float(each.until(start).close[-1])
+        out.append(Instrument(number, Kind.PERPETUAL))
+        out += [Instrument(number, Kind.FUTURE, expiry) for expiry in expiries]
+        step = 10 ** math.floor(math.log10(spot / 20))
+        for ratio in STRIKES:
+            strike = max(round(spot * ratio / step), 1) * step
+            for kind in (Kind.CALL, Kind.PUT):
+                out += [Instrument(number, kind, expiry, round(strike * MICRO)) for expiry in expiries[:2]]
+    return sorted(set(out), key=lambda i: i.id)
+
+
+def _friday(after: int) -> int:
+    """The next Friday, 08:00 UTC."""
+    day = after // DAY
+    while (day + 3) % 7 != 4:  # 1970-01-01 was a Thursday: day 0 is weekday 3
+        day += 1
+    return day * DAY + 8 * HOUR

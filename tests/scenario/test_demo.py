@@ -12,7 +12,10 @@ from offchain.audit.record import Record, read_record
 from offchain.audit.tamper import KINDS, tamper
 from offchain.audit.verify import verify
 from offchain.chain.anvil import local_chain, start_py_evm
-from offchain.demo import Plan, Result, Run, _collude, load_prices, run_demo
+from offchain.demo.plan import Plan, load_prices
+from offchain.demo.replay import Run
+from offchain.demo.run import _collude, run_demo
+from offchain.demo.summary import Result
 from offchain.units import HOUR
 
 PLAN = Plan(start="2020-03-12T08:00:00Z", hours=4, accounts=8, seed=3)

@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from offchain.cli import main
-from offchain.demo import Plan, command, listing, load_prices
+from offchain.demo.plan import Plan, command, load_prices
 from offchain.instruments import Kind
+from offchain.simulation.world import listing
 from offchain.units import DAY, HOUR
 
 GOOD = "ts,open,high,low,close,volume\n" + "".join(
