@@ -32,8 +32,10 @@ from offchain.units import BASIS, HOUR, MICRO
 
 START = timestamp_of("2020-03-11")
 HOURS = 72
-MAKERS, KEEPERS = 16, 4
+MAKERS, KEEPERS, TRADES = 16, 4, 2
 CAPITAL = 10**9 * MICRO
+YOUNG = 2_400
+"""Seconds, each with a trade, after which the next epoch is posted while positions are opened: risk needs a young one."""
 FILES = {"BTC": "btc_1h_2020_2026.csv", "ETH": "eth_1h_2020_2026.csv"}
 
 
@@ -99,7 +101,9 @@ class Replay:
         self.policy = policy()
         listed = listing(prices, START, START + HOURS * HOUR)
         self.ids = [each.id for each in listed]
-        chain = RevmChain(timestamp=START - 2 * HOUR)
+        opening = START - HOUR * (1 + TRADES * accounts // YOUNG)
+        # Opening and paying in are two transactions an account, a second each.
+        chain = RevmChain(timestamp=opening - HOUR - 2 * (accounts + MAKERS + KEEPERS))
         system = System.deploy(chain, chain.accounts[0], self.policy.encode(), None, HOURLY, instruments=self.ids)
         self.crowd = Population(system, self.policy, HOURLY.slot)
         market = CandleMarket(prices, seed=seed)
@@ -107,8 +111,7 @@ class Replay:
         self.makers = self.crowd.open([CAPITAL] * MAKERS)
         self.keepers = self.crowd.open([CAPITAL] * KEEPERS)
         self.crowd.insure(10**7 * MICRO)
-        self._epoch(START - HOUR)
-        self._populate(accounts)
+        self._populate(accounts, opening)
         self.result.set_up = time.perf_counter() - began
 
     def _epoch(self, timestamp: int) -> Epoch:
@@ -139,18 +142,24 @@ class Replay:
                 out[key, side] = max((margin.pv - margin.im_excess) / 1_000, 0.0) + 1.3 * fee
         return out
 
-    def _populate(self, accounts: int) -> None:
-        """Open the accounts; each opens two positions against a maker, for 35 to 90 % of its deposit in margin."""
+    def _populate(self, accounts: int, hour: int) -> None:
+        """Open the accounts; from `hour` on each opens two positions against a maker, for 35 to 85 % of its deposit."""
         crowd, rng = self.crowd, self.rng
         deposits = (np.clip(np.exp(rng.normal(9.0, 0.8, accounts)), 1_000, 150_000) * MICRO).astype(np.int64)
         opened = crowd.open(deposits.tolist())
+        self._epoch(hour)
         need = self._requirements()
         standing: dict[tuple[int, int, int], tuple[tuple[int, ...], bytes]] = {}
         for place, account in enumerate(opened):
+            if crowd.system.chain.timestamp > hour + YOUNG:
+                hour += HOUR
+                self._epoch(hour)
+                need = self._requirements()
+                standing.clear()
             maker = self.makers[place % MAKERS]
             usage = rng.uniform(0.35, 0.85) * (int(deposits[place]) - self.policy.margin.reserve * 5 // 4)
             split = rng.uniform(0.3, 0.7)
-            picked = rng.choice(len(self.ids), 2, replace=False)
+            picked = rng.choice(len(self.ids), TRADES, replace=False)
             side = 1 if rng.random() < 0.7 else -1
             for share, at in zip((split, 1 - split), picked, strict=True):
                 key = self.ids[at]

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from offchain.config import BallastError
+from offchain.oracle.headers import FIXED, AccountLeaf
 from offchain.oracle.trees import keccak256
 
 VERSION = 1
 WORD = 1 << 256
-
-AccountRow = tuple[int, bytes, int, tuple[int, ...]]
-"""``(head, position_hash, cost, vectors)`` of an account leaf."""
 
 InstrumentRow = tuple[int, tuple[int, ...]]
 """``(meta, array)`` of an instrument leaf, five words in the array."""
@@ -58,12 +56,12 @@ class Bundle:
     marks: tuple[int, ...]
     instruments: tuple[InstrumentRow, ...]
     settlements: tuple[int, ...]
-    accounts: tuple[AccountRow, ...]
+    accounts: tuple[AccountLeaf, ...]
     observations: tuple[SignedBody, ...]
 
     def encode(self) -> bytes:
         """The bundle's bytes, canonical: the same numbers give the same bytes."""
-        return canonical(
+        rest = canonical(
             {
                 "version": VERSION,
                 "chain_id": self.chain_id,
@@ -77,16 +75,15 @@ class Bundle:
                 "marks": [word(mark) for mark in self.marks],
                 "instruments": [[word(meta), *map(word, array)] for meta, array in self.instruments],
                 "settlements": [word(item) for item in self.settlements],
-                "accounts": [
-                    [word(head), _hex(position_hash), word(cost), list(map(word, vectors))]
-                    for head, position_hash, cost, vectors in self.accounts
-                ],
                 "observations": [
                     {"member": item.member, "body": dict(item.body), "signature": _hex(item.signature)}
                     for item in self.observations
                 ],
             }
         )
+        # "accounts" is the first key in their order, and nearly all of the bytes: spelled from the leaves' own.
+        rows = ",".join([_spell_account(leaf.encoded) for leaf in self.accounts])
+        return b"".join((b'{"accounts":[', rows.encode("ascii"), b"],", rest[1:]))
 
     @classmethod
     def decode(cls, data: bytes) -> Bundle:
@@ -113,10 +110,7 @@ class Bundle:
                 marks=tuple(map(_int, raw["marks"])),
                 instruments=tuple((_int(row[0]), tuple(map(_int, row[1:]))) for row in raw["instruments"]),
                 settlements=tuple(map(_int, raw["settlements"])),
-                accounts=tuple(
-                    (_int(head), _bytes(position_hash), _int(cost), tuple(map(_int, vectors)))
-                    for head, position_hash, cost, vectors in raw["accounts"]
-                ),
+                accounts=tuple([_read_account(*row) for row in raw["accounts"]]),
                 observations=tuple(
                     SignedBody(_count(item["member"]), dict(item["body"]), _bytes(item["signature"]))
                     for item in raw["observations"]
@@ -210,6 +204,25 @@ def _refuse_floats(value: Any) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _refuse_floats(item)
+
+
+def _spell_account(leaf: bytes) -> str:
+    """A row of the bundle: ``["head","position hash","cost",["vectors", ...]]``."""
+    return f"[{_spell_words(leaf[:96])},[{_spell_words(leaf[FIXED:])}]]"
+
+
+def _spell_words(data: bytes) -> str:
+    """Whole words as the bundle writes them, with commas between."""
+    return '"0x' + data.hex(",", 32).replace(",", '","0x') + '"' if data else ""
+
+
+def _read_account(head: str, position_hash: str, cost: str, vectors: list[str]) -> AccountLeaf:
+    """The leaf of a row. How it is spelled is not checked here: `decode` spells again what it read, and compares."""
+    fixed = bytes.fromhex("".join((head, position_hash, cost)).replace("0x", ""))
+    tail = bytes.fromhex("".join(vectors).replace("0x", ""))
+    if len(fixed) != 96 or len(tail) % 32:
+        raise ValueError(f"{head[:20]!r} begins an account leaf that is not made of words")
+    return AccountLeaf.joined(fixed, tail)
 
 
 def _count(value: Any) -> int:

@@ -271,5 +271,5 @@ def _row(row: int) -> str:
 def _first_difference(made: Sequence[Any], found: Sequence[Any]) -> str:
     for ours, theirs in zip(made, found, strict=False):
         if ours != theirs:
-            return f"account {ours[0] >> 192}"
+            return f"account {ours.account}"
     return f"{len(found)} leaves instead of {len(made)}"

@@ -6,25 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from offchain.instruments import Instrument, InstrumentLeaf
+from offchain.oracle.accounts import account_leaves
 from offchain.oracle.book import SHORTFALL, Book
-from offchain.oracle.bundles import AccountRow, Bundle, BundleError, SignedBody, bundle_hash
-from offchain.oracle.headers import (
-    Header,
-    Mark,
-    account_leaf_hash,
-    instrument_leaf_hash,
-    settlement_leaf_hash,
-)
+from offchain.oracle.bundles import Bundle, BundleError, SignedBody, bundle_hash
+from offchain.oracle.headers import AccountLeaf, Header, Mark, instrument_leaf_hash, settlement_leaf_hash
 from offchain.oracle.observations import Observation, Slot
 from offchain.oracle.trees import Tree
 from offchain.risk.arrays import build_leaves
-from offchain.risk.bulk import BulkBook, pack_vectors
 from offchain.risk.policy import Policy
 from offchain.risk.portfolios import Content
-from offchain.units import SCENARIOS
 
 LegTuple = tuple[int, list[int]]
 """``(meta, array)`` as a contract's `Leg` takes it."""
@@ -50,7 +41,7 @@ class Epoch:
     policy: Policy
     leaves: tuple[InstrumentLeaf, ...]
     settlements: tuple[int, ...]
-    rows: tuple[AccountRow, ...]
+    rows: tuple[AccountLeaf, ...]
     bundle: bytes
 
     @cached_property
@@ -66,12 +57,12 @@ class Epoch:
     @cached_property
     def contents(self) -> dict[int, Content]:
         """Margin content by account id, of accounts with a leaf."""
-        return {head >> 192: Content.from_words(head, cost, vectors) for head, _, cost, vectors in self.rows}
+        return {row.account: Content.from_words(row.head, row.cost, row.vectors) for row in self.rows}
 
     def position_hash(self, account: int) -> bytes | None:
         """Position hash in an account's leaf; None where it has none."""
         place = self._account_place.get(account)
-        return None if place is None else self.rows[place][1]
+        return None if place is None else self.rows[place].position_hash
 
     def witness(self, account: int) -> WitnessTuple:
         """Witness of an account by its leaf. It holds while the account's position hash is the leaf's.
@@ -86,8 +77,8 @@ class Epoch:
         place = self._account_place.get(account)
         if place is None:
             raise KeyError(f"account {account} has no leaf in epoch {self.header.epoch}")
-        head, _, cost, vectors = self.rows[place]
-        return head, cost, list(vectors), self.account_tree.proof(place)
+        row = self.rows[place]
+        return row.head, row.cost, row.vectors, self.account_tree.proof(place)
 
     def leg(self, instrument: int) -> tuple[LegTuple, list[bytes]]:
         """An instrument's leaf and its proof.
@@ -130,7 +121,8 @@ class Epoch:
         except ValueError as error:
             raise BundleError(f"the bundle of epoch {header.epoch} holds what cannot be: {error}") from error
         epoch = cls(header, policy, leaves, bundle.settlements, bundle.accounts, data)
-        if header_of(bundle, policy, header.shortfall, epoch.instrument_tree, epoch.account_tree, data) != header:
+        roots = epoch.instrument_tree.root, epoch.account_tree.root
+        if header_of(bundle, policy, header.shortfall, *roots, header.bundle_hash) != header:
             raise BundleError(f"the bundle of epoch {header.epoch} does not give its header")
         return epoch
 
@@ -140,7 +132,7 @@ class Epoch:
 
     @cached_property
     def _account_place(self) -> dict[int, int]:
-        return {row[0] >> 192: place for place, row in enumerate(self.rows)}
+        return {row.account: place for place, row in enumerate(self.rows)}
 
     def _place(self, instrument: int) -> int:
         place = self._instrument_place.get(instrument)
@@ -203,7 +195,7 @@ def assemble(
     settlements: Sequence[int] = (),
 ) -> Epoch:
     """Put an epoch together from leaves that are priced already: integers only, the same bytes everywhere."""
-    rows = account_rows(book, leaves)
+    rows = account_leaves(book, leaves)
     bundle = Bundle(
         chain_id=slot.chain_id,
         oracle=slot.oracle,
@@ -221,15 +213,17 @@ def assemble(
     )
     data = bundle.encode()
     instruments, accounts = instrument_tree(leaves, settlements), account_tree(rows)
-    header = header_of(bundle, policy, shortfall_of(book), instruments, accounts, data)
+    header = header_of(bundle, policy, shortfall_of(book), instruments.root, accounts.root, bundle_hash(data))
     epoch = Epoch(header, policy, tuple(leaves), tuple(settlements), rows, data)
     # The trees are built already: put them where `cached_property` looks.
     epoch.__dict__.update(instrument_tree=instruments, account_tree=accounts)
     return epoch
 
 
-def header_of(bundle: Bundle, policy: Policy, shortfall: int, instruments: Tree, accounts: Tree, data: bytes) -> Header:
-    """The header that commits to a bundle."""
+def header_of(
+    bundle: Bundle, policy: Policy, shortfall: int, instrument_root: bytes, account_root: bytes, address: bytes
+) -> Header:
+    """The header that commits to a bundle, whose hash is `address`."""
     return Header(
         epoch=bundle.epoch,
         timestamp=bundle.timestamp,
@@ -238,34 +232,10 @@ def header_of(bundle: Bundle, policy: Policy, shortfall: int, instruments: Tree,
         committee_set=bundle.committee_set,
         policy_hash=policy.hash,
         shortfall=shortfall,
-        instrument_root=instruments.root,
-        account_root=accounts.root,
-        bundle_hash=bundle_hash(data),
+        instrument_root=instrument_root,
+        account_root=account_root,
+        bundle_hash=address,
         marks=bundle.marks,
-    )
-
-
-def account_rows(book: Book, leaves: Sequence[InstrumentLeaf]) -> tuple[AccountRow, ...]:
-    """Account leaves of every account with a position, ascending.
-
-    Raises
-    ------
-    ValueError
-        A position's instrument has no leaf, or an account exceeds a limit.
-    """
-    holders = book.holders()
-    bulk = BulkBook.of({account: book.positions(account) for account in holders}, [leaf.id for leaf in leaves])
-    contents = bulk.contents(leaves)
-    flat = np.array([vector for content in contents for vector in content.vectors], dtype=np.int64)
-    words = iter(pack_vectors(flat.reshape(-1, SCENARIOS)))
-    return tuple(
-        (
-            content.head,
-            book.accounts[content.account].position_hash,
-            content.cost,
-            tuple(word for _ in content.underlyings for word in next(words)),
-        )
-        for content in contents
     )
 
 
@@ -282,6 +252,6 @@ def instrument_tree(leaves: Sequence[InstrumentLeaf], settlements: Sequence[int]
     )
 
 
-def account_tree(rows: Sequence[AccountRow]) -> Tree:
+def account_tree(rows: Sequence[AccountLeaf]) -> Tree:
     """Tree of account leaves, ascending id."""
-    return Tree([account_leaf_hash(*row) for row in rows])
+    return Tree([row.hash for row in rows])

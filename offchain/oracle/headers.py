@@ -19,6 +19,8 @@ HEADER_TYPE = "(uint64,uint64,uint64,bytes32,uint64,bytes32,uint256,bytes32,byte
 VECTOR_WORDS = 10
 ARRAY_WORDS = 5
 
+FIXED = 5 * 32
+"""Bytes of an account leaf before its vectors: head, position hash, cost, and the offset and length of what follows."""
 _OFFSET = (4 * 32).to_bytes(32, "big")
 
 
@@ -187,6 +189,59 @@ def encode_account(head: int, position_hash: bytes, cost: int, vectors: Sequence
             *(item.to_bytes(32, "big") for item in vectors),
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLeaf:
+    """An account leaf, kept as the bytes that its tree hashes (`encode_account`); its fields are read from them.
+
+    Attributes
+    ----------
+    encoded : 160 bytes and 320 for each underlying.
+    """
+
+    encoded: bytes
+
+    @classmethod
+    def of(cls, head: int, position_hash: bytes, cost: int, vectors: Sequence[int]) -> AccountLeaf:
+        """The leaf of its fields (`encode_account`)."""
+        return cls(encode_account(head, position_hash, cost, vectors))
+
+    @classmethod
+    def joined(cls, fixed: bytes, vectors: bytes) -> AccountLeaf:
+        """The leaf of its first three words and its vectors' words."""
+        return cls(b"".join((fixed, _OFFSET, (len(vectors) // 32).to_bytes(32, "big"), vectors)))
+
+    @property
+    def account(self) -> int:
+        """Account id."""
+        return int.from_bytes(self.encoded[:8], "big")
+
+    @property
+    def head(self) -> int:
+        """Word of account id, underlyings, count and sum of sizes."""
+        return int.from_bytes(self.encoded[:32], "big")
+
+    @property
+    def position_hash(self) -> bytes:
+        """32 bytes."""
+        return self.encoded[32:64]
+
+    @property
+    def cost(self) -> int:
+        """Word of close-out and collateral."""
+        return int.from_bytes(self.encoded[64:96], "big")
+
+    @property
+    def vectors(self) -> list[int]:
+        """Ten words for each underlying."""
+        data = self.encoded
+        return [int.from_bytes(data[at : at + 32], "big") for at in range(FIXED, len(data), 32)]
+
+    @property
+    def hash(self) -> bytes:
+        """Hash of the leaf."""
+        return leaf_hash(self.encoded)
 
 
 def encode_settlement(word: int) -> bytes:

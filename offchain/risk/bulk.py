@@ -30,7 +30,7 @@ from scipy import sparse
 
 from offchain.instruments import InstrumentLeaf, Kind
 from offchain.risk.policy import MarginParams
-from offchain.risk.portfolios import VECTOR_WORDS, Content, Margin, evaluate
+from offchain.risk.portfolios import Content, Margin, evaluate
 from offchain.units import BASIS, MAX_POSITIONS, MAX_SUM_ABS, MAX_UNDERLYINGS, MAX_VALUE, SCENARIOS
 
 Ints = npt.NDArray[np.int64]
@@ -163,16 +163,19 @@ class BulkBook:
         """
         place = {key: at for at, key in enumerate(instruments)}
         accounts = sorted(positions)
-        indptr, columns, lots = [0], [], []
+        indptr: list[int] = [0]
+        columns: list[int] = []
+        lots: list[int] = []
         for account in accounts:
-            for key in sorted(positions[account]):
-                if positions[account][key]:
-                    if key not in place:
-                        raise ValueError(f"account {account} holds {key:#x}, which is no instrument here")
-                    columns.append(place[key])
-                    lots.append(positions[account][key])
+            held = positions[account]
+            keys = sorted(key for key in held if held[key])
+            try:
+                columns += [place[key] for key in keys]
+            except KeyError as error:
+                raise ValueError(f"account {account} holds {error.args[0]:#x}, which is no instrument here") from None
+            lots += [held[key] for key in keys]
             indptr.append(len(lots))
-        if any(abs(q) >= MAX_SUM_ABS for q in lots):
+        if lots and not -MAX_SUM_ABS < min(lots) <= max(lots) < MAX_SUM_ABS:
             raise ValueError("a position is not below 2^32 lots")
         return cls(
             instruments,
@@ -315,13 +318,14 @@ class BulkBook:
         if len(wide):
             mixed = tuple(column.astype(object) for column in columns)
             for place in wide:
-                exact = evaluate(self._content(int(place), found, 0), int(cash[place]), params)
+                exact = evaluate(self._content(int(place), found), int(cash[place]), params)
                 for column, number in zip(mixed, exact, strict=True):
                     column[place] = number
             return BulkMargins(*mixed)
         return BulkMargins(*columns)
 
-    def _content(self, place: int, found: BulkVectors, collateral: int) -> Content:
+    def _content(self, place: int, found: BulkVectors) -> Content:
+        """What the margin rule needs of one account; collateral tokens are not among it."""
         held = np.flatnonzero(self.held[place])
         return Content(
             account=int(self.accounts[place]),
@@ -329,12 +333,12 @@ class BulkBook:
             count=int(self.counts[place]),
             sum_abs=int(self.sum_abs[place]),
             closeout=int(found.closeout[place]),
-            collateral=collateral,
+            collateral=0,
             vectors=tuple(tuple(vector) for vector in found.vectors[place, held].tolist()),
         )
 
-    def contents(self, leaves: Sequence[InstrumentLeaf]) -> list[Content]:
-        """Margin contents of every account that holds a position, in the accounts' order.
+    def collateral(self, leaves: Sequence[InstrumentLeaf]) -> Ints:
+        """Value of every account's collateral tokens at the mark, micro-USD, (A,): below 2^63, as any lane.
 
         Parameters
         ----------
@@ -343,17 +347,16 @@ class BulkBook:
         Raises
         ------
         ValueError
-            The leaves are of other instruments; a token is held short.
+            A token is held short.
         """
-        found = self.evaluate_vectors(*leaf_columns(leaves, self.instruments))
         token = np.array([key & 0xFF == Kind.TOKEN for key in self.instruments], dtype=bool)
-        worth = np.zeros(len(self.accounts), dtype=object)
-        for at in np.flatnonzero(token[self.columns]) if len(self.columns) else ():
-            place = int(np.searchsorted(self.indptr, at, side="right")) - 1
-            if self.lots[at] < 0:
-                raise ValueError(f"account {self.accounts[place]} holds a token short: tokens cannot be short")
-            worth[place] += int(self.lots[at]) * leaves[self.columns[at]].array[0]
-        return [self._content(place, found, int(worth[place])) for place in np.flatnonzero(self.counts).tolist()]
+        marks = np.array([leaf.array[0] for leaf in leaves], dtype=np.int64)
+        held = token[self.columns]
+        short = np.flatnonzero(held & (self.lots < 0))
+        if len(short):
+            place = int(np.searchsorted(self.indptr, short[0], side="right")) - 1
+            raise ValueError(f"account {self.accounts[place]} holds a token short: tokens cannot be short")
+        return self._by_account(np.where(held, self.lots * marks[self.columns], 0))
 
 
 def leaf_columns(leaves: Sequence[InstrumentLeaf], instruments: Sequence[int] | None = None) -> tuple[Ints, Ints, Ints]:
@@ -379,26 +382,3 @@ def _rule(vectors: Ints, closeout: Ints, cash: Ints, params: MarginParams) -> tu
     initial = params.im_factor * (requirement // BASIS) - (-params.im_factor * (requirement % BASIS) // BASIS)
     pv = cash + mark
     return pv, risk, closeout, pv - requirement, pv - initial
-
-
-def pack_vectors(vectors: Ints) -> list[tuple[int, ...]]:
-    """Scenario vectors as words, all at once; the same words as `portfolios.pack_vector`.
-
-    Parameters
-    ----------
-    vectors : int64 (n, 40).
-
-    Returns
-    -------
-    n tuples of ten words.
-    """
-    vectors = np.ascontiguousarray(vectors, dtype=np.int64)
-    if vectors.ndim != 2 or vectors.shape[1] != SCENARIOS:
-        raise ValueError(f"scenario vectors have the shape (n, {SCENARIOS}), not {vectors.shape}")
-    data = (vectors.view(np.uint64) ^ np.uint64(1 << 63)).astype("<u8").tobytes()
-    read = int.from_bytes
-    step = 32 * VECTOR_WORDS
-    return [
-        tuple(read(data[at + 32 * w : at + 32 * w + 32], "little") for w in range(VECTOR_WORDS))
-        for at in range(0, len(data), step)
-    ]

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
-from offchain.risk.bulk import BulkBook, leaf_columns, pack_vectors
+from offchain.oracle.accounts import encode_leaves, pack_vectors
+from offchain.oracle.headers import AccountLeaf
+from offchain.risk.bulk import BulkBook, leaf_columns
 from offchain.risk.policy import MarginParams, default_policy
 from offchain.risk.portfolios import (
     Content,
@@ -129,6 +131,11 @@ def test_scenario_vector__known_answer__modular_sum_of_words(case: dict) -> None
     assert list(pack_vector(vector)) == words(case["words"])
 
 
+def encoded(content: Content, position_hash: bytes = bytes(32)) -> AccountLeaf:
+    """The leaf of a content, word by word."""
+    return AccountLeaf.of(content.head, position_hash, content.cost, content.vector_words)
+
+
 # the bulk path equals the twin
 @settings(max_examples=150, deadline=None)
 @given(leaf_lists(), st.lists(st.tuples(books(), money), min_size=1, max_size=6), params)
@@ -144,15 +151,20 @@ def test_bulk__any_portfolios__equals_the_twin_to_the_last_bit(
     assert len(margins) == len(accounts)
     for place, (account, (_, cash)) in enumerate(zip(positions, accounts, strict=True)):
         assert margins[place] == evaluate(twins[account], cash, rule)
-    assert book.contents(leaves) == [twin for twin in twins.values() if twin.count]
+    holding = {account: held for account, held in positions.items() if any(held.values())}
+    hashes = [account.to_bytes(32, "little") for account in holding]
+    assert encode_leaves(BulkBook.of(holding, IDS), leaves, hashes) == tuple(
+        encoded(twins[account], position_hash) for account, position_hash in zip(holding, hashes, strict=True)
+    )
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=40, max_size=40), min_size=1, max_size=3))
 def test_vector_packing__any_lanes__bulk_equals_twin_and_survives(rows: list[list[int]]) -> None:
     packed = pack_vectors(np.array(rows, dtype=np.int64))
-    assert packed == [pack_vector(row) for row in rows]
-    assert [list(unpack_vector(each)) for each in packed] == rows
+    twins = [pack_vector(row) for row in rows]
+    assert packed == b"".join(word.to_bytes(32, "big") for twin in twins for word in twin)
+    assert [list(unpack_vector(each)) for each in twins] == rows
 
 
 # linearity: changes, one by one, give the content of the result
@@ -245,7 +257,7 @@ def test_threat_12__lanes_at_their_ends__exact_and_one_lot_more_refused(value: i
     assert content.vectors[0] == (lots * value,) * 40
     assert Content.from_words(content.head, content.cost, content.vector_words) == content
     book = BulkBook.of({256: {leaf.id: lots}}, [leaf.id])
-    assert book.contents([leaf]) == [content]
+    assert encode_leaves(book, [leaf], [bytes(32)]) == (encoded(content),)
     more = {leaf.id: lots + (1 if lots > 0 else -1)}
     with pytest.raises(ValueError, match=r"holds 4294967296 lots, not below 2\^32"):
         content_of(256, more, {leaf.id: leaf})
@@ -302,11 +314,11 @@ def test_content__tokens__count_as_collateral_and_never_short() -> None:
     leaf = InstrumentLeaf(token.id, 10**9, 0, 100, 2**32 - 1, Status.OPEN, (1_000,) * 40)
     content = content_of(256, {token.id: 7}, {token.id: leaf})
     assert content.collateral == 7_000
-    assert BulkBook.of({256: {token.id: 7}}, [token.id]).contents([leaf]) == [content]
+    assert encode_leaves(BulkBook.of({256: {token.id: 7}}, [token.id]), [leaf], [bytes(32)]) == (encoded(content),)
     with pytest.raises(ValueError, match="tokens cannot be short"):
         content_of(256, {token.id: -1}, {token.id: leaf})
     with pytest.raises(ValueError, match="tokens cannot be short"):
-        BulkBook.of({256: {token.id: -1}}, [token.id]).contents([leaf])
+        BulkBook.of({256: {token.id: -1}}, [token.id]).collateral([leaf])
 
 
 def test_from_words__not_canonical__refused() -> None:

@@ -109,7 +109,7 @@ class Audited(Desk):
         self.posted = dict(self.leaves)
         self.epoch = slot.epoch
         self._instruments, self._accounts = epoch.instrument_tree, epoch.account_tree
-        self._holders = [row[0] >> 192 for row in epoch.rows]
+        self._holders = [row.account for row in epoch.rows]
         return receipt
 
     def take(self, account: int, taker: int, owner: Any, legs: int = 1) -> Receipt:

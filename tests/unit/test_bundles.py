@@ -42,6 +42,13 @@ def test_bundle__checksummed_address__same_bytes() -> None:
         (b'"chain_id":31337', b'"chain_id":31337.5'),
         (b'"chain_id":31337', b'"chain":31337'),
         (b'"signature":"0x0c', b'"signature":"0x0C'),
+        (b'[["0x00000000', b'[["0x000000'),  # a head of 31 bytes
+        (b'01","0x1c6e', b'","0x011c6e'),  # a byte moved from head to position hash
+        (b'["0x7fff', b'["0x7FFF'),
+        (b'["0x7fff', b'["0x 7fff'),
+        (b'["0x7fff', b'["7fff'),
+        (b'["0x7fff', b'["0x01","0x7fff'),  # a word of one byte
+        (b',["0x7fff', b',["0x7fff","0x7fff'),
     ],
 )
 def test_bundle__other_spelling__refused(old: bytes, new: bytes) -> None:

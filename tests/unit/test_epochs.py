@@ -70,13 +70,14 @@ def built() -> tuple[Epoch, Book]:
 def test_build__accounts__equal_the_plain_twin(built: tuple[Epoch, Book]) -> None:
     epoch, book = built
     leaves = {leaf.id: leaf for leaf in epoch.leaves}
-    assert [row[0] >> 192 for row in epoch.rows] == [FIRST_ACCOUNT + place for place in range(5)]
-    for head, position_hash, cost, vectors in epoch.rows:
-        account = head >> 192
+    assert [row.account for row in epoch.rows] == [FIRST_ACCOUNT + place for place in range(5)]
+    for row in epoch.rows:
+        account = row.account
         content = content_of(account, book.positions(account), leaves)
-        assert (head, cost, list(vectors)) == (content.head, content.cost, content.vector_words)
+        assert (row.head, row.cost, row.vectors) == (content.head, content.cost, content.vector_words)
+        assert row.hash == account_leaf_hash(row.head, row.position_hash, row.cost, row.vectors)
         assert epoch.contents[account] == content
-        assert position_hash == book.accounts[account].position_hash == epoch.position_hash(account)
+        assert row.position_hash == book.accounts[account].position_hash == epoch.position_hash(account)
     assert epoch.position_hash(FIRST_ACCOUNT + 5) is None
 
 
@@ -117,7 +118,7 @@ def test_witness__every_account__proven_no_proof_empty(built: tuple[Epoch, Book]
 def test_witness__least_market__proof_is_not_empty() -> None:
     # An empty proof means a checkpoint. One trade has two sides, so even the smallest tree gives a sibling.
     epoch = build_epoch(SLOT, market(), book_of([(0, 1, PERP_BTC, 1)]), POLICY)
-    assert [len(epoch.witness(row[0] >> 192)[3]) for row in epoch.rows] == [1, 1]
+    assert [len(epoch.witness(row.account)[3]) for row in epoch.rows] == [1, 1]
 
 
 def test_legs__any_order__ascending_with_one_proof(built: tuple[Epoch, Book]) -> None:
@@ -145,7 +146,7 @@ def test_build__clearing_account_with_a_position__has_no_leaf() -> None:
     book.accounts[CLEARING].positions[PERP_ETH] = 1
     book.accounts[FIRST_ACCOUNT].positions[PERP_ETH] = -1
     epoch = build_epoch(SLOT, market(), book, POLICY)
-    assert [row[0] >> 192 for row in epoch.rows] == [FIRST_ACCOUNT, FIRST_ACCOUNT + 1]
+    assert [row.account for row in epoch.rows] == [FIRST_ACCOUNT, FIRST_ACCOUNT + 1]
 
 
 def test_build__largest_portfolio__exact() -> None:

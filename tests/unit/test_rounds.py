@@ -18,7 +18,7 @@ from offchain.instruments import InstrumentLeaf
 from offchain.oracle.bundles import Bundle, bundle_hash
 from offchain.oracle.committee import Abstain, Proposal, Refused, slot_of
 from offchain.oracle.epochs import Epoch, assemble
-from offchain.oracle.headers import account_leaf_hash, instrument_leaf_hash
+from offchain.oracle.headers import AccountLeaf, account_leaf_hash, instrument_leaf_hash
 from offchain.oracle.node import LocalTransport, local_nodes
 from offchain.oracle.observations import sign_observation
 from offchain.oracle.signatures import header_digest, verify
@@ -300,6 +300,12 @@ def swap(rows: tuple[Any, ...], place: int, row: Any) -> tuple[Any, ...]:
     return (*rows[:place], row, *rows[place + 1 :])
 
 
+def leaf_with(leaf: AccountLeaf, **fields: Any) -> AccountLeaf:
+    """An account leaf with other fields."""
+    names = ("head", "position_hash", "cost", "vectors")
+    return AccountLeaf.of(**{name: getattr(leaf, name) for name in names} | fields)
+
+
 FALSE = {
     "marks": (lambda b: replace(b, marks=(b.marks[0] + (1 << 176), b.marks[1])), "marks are not the medians"),
     "forward": (
@@ -309,12 +315,13 @@ FALSE = {
     "instrument left out": (lambda b: replace(b, instruments=b.instruments[:4]), "not those listed"),
     "vector": (
         lambda b: replace(
-            b, accounts=swap(b.accounts, 0, (*b.accounts[0][:3], (b.accounts[0][3][0] + 1, *b.accounts[0][3][1:])))
+            b,
+            accounts=swap(b.accounts, 0, leaf_with(b.accounts[0], vectors=[v + 1 for v in b.accounts[0].vectors])),
         ),
         "account leaves differ: account 256",
     ),
     "position hash": (
-        lambda b: replace(b, accounts=swap(b.accounts, 1, (b.accounts[1][0], bytes(32), *b.accounts[1][2:]))),
+        lambda b: replace(b, accounts=swap(b.accounts, 1, leaf_with(b.accounts[1], position_hash=bytes(32)))),
         "account leaves differ: account 257",
     ),
     "account left out": (lambda b: replace(b, accounts=b.accounts[:1]), "1 leaves instead of 2"),
