@@ -35,7 +35,7 @@ HOURS = 72
 MAKERS, KEEPERS, TRADES = 16, 4, 2
 CAPITAL = 10**9 * MICRO
 YOUNG = 2_400
-"""Seconds, each with a trade, after which the next epoch is posted while positions are opened: risk needs a young one."""
+"""Trades, a second each, after which the next epoch is posted: risk is opened under a young one only."""
 FILES = {"BTC": "btc_1h_2020_2026.csv", "ETH": "eth_1h_2020_2026.csv"}
 
 
