@@ -12,6 +12,7 @@ from offchain.keeper.bot import Keeper as Bot
 from offchain.keeper.view import Absorb, Act, Bid, ClearCall, Liquidate, MarginCall, StartAuction
 from offchain.simulation.agents import Keeper, action_of
 from offchain.simulation.depth import lots_to_move
+from offchain.simulation.measures import DEBT
 from offchain.simulation.scenario import Move
 from offchain.store.database import Database
 from offchain.units import MICRO
@@ -69,8 +70,8 @@ class Conduct:
     def _slippage(self, keeper: Keeper, act: Liquidate, time: int) -> int:
         """What selling the legs outside would cost now, micro-USD; nothing for a keeper that takes bad debts anyway."""
         lab = self.lab
-        if not keeper.spec.hedges or (keeper.spec.bad_debt and lab.floor.state.margin_of(act.account).pv <= 0):
-            return 0
+        if not keeper.spec.hedges or (keeper.spec.bad_debt and act.reward <= 0):
+            return 0  # `decide` wants nothing without a reward but what is worth nothing at the price it goes by
         cost = 0.0
         for number, lots in lab.floor.delta(dict(act.takes), lab.floor.state.leaves).items():
             fill = lab.truth.markets.preview(number, -lots, float(time))
@@ -107,7 +108,7 @@ class Conduct:
             args = receipt.event("Absorbed").args
             paid = args["insurance"] + args["shortfall"]
             self._row(
-                account, keeper.account, {}, "exit", receipt.gas_used, 0, penalty=0, reward=0, worth=-paid, covered=paid
+                account, keeper.account, {}, DEBT, receipt.gas_used, 0, penalty=0, reward=0, worth=-paid, covered=paid
             )
 
     def _cause(self, account: int) -> int:
@@ -155,7 +156,7 @@ class Conduct:
             abs(lots) * header.mark(i >> 88).index // lab.policy.underlying(i >> 88).lots_per_unit
             for i, lots in takes.items()
         )
-        since, block = lab.watch.breach(account)
+        since, block = lab.watch.breach(account, kind)
         seconds, blocks = (lab.time - since, lab.traffic.space.number - block) if since >= 0 else (-1, -1)
         lab.recorder.add(
             "liquidations", time=lab.time, block=lab.traffic.space.number, account=account, taker=taker,

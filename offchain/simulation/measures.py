@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Mask = npt.NDArray[np.bool_]
 _BELOW = 3  # LIQUIDATABLE and BANKRUPT in the table `states`
+DEBT = "debt"
+"""Kind of a row in the table `liquidations` that takes nothing: insurance pays off what an account without positions
+owes, which may be an epoch after its last leg went."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,9 @@ def _most(values: npt.NDArray[Any], empty: float = 0.0) -> float:
 
 
 def _taken(tables: Tables, window: Window, kind: str = "") -> Table:
+    """Liquidations that took legs or accounts."""
     table = tables["liquidations"]
-    mask = window.times(table)
+    mask = window.times(table) & (table["kind"] != DEBT)
     if kind:
         mask &= table["kind"] == kind
     return {name: column[mask] for name, column in table.items()}

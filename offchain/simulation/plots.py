@@ -29,9 +29,9 @@ from offchain.drawing import (
 )
 from offchain.simulation.records import RunResult, Table
 
-KINDS = ("leg", "takeover", "fallback", "exit")
+KINDS = ("leg", "takeover", "fallback", "debt")
 KIND_LABELS = {
-    "leg": "legs at the mark", "takeover": "takeover", "fallback": "legs by fallback", "exit": "exit settlement",
+    "leg": "legs at the mark", "takeover": "takeover", "fallback": "legs by fallback", "debt": "debt paid off",
 }  # fmt: skip
 KIND_COLOURS = dict(zip(KINDS, (BAD, STATE_COLOURS[4], SERIES[1], SERIES[3]), strict=True))
 STATUS_COLOURS = {"PROVISIONAL": STATE_COLOURS[2], "DISPUTED": BAD, "STALE": SERIES[3], "HALTED": STATE_COLOURS[4]}

@@ -51,11 +51,10 @@ prices : USD prices in micro-USD a unit. `market` is the true price with the imp
     of the mark (LIVE, PROVISIONAL, DISPUTED; empty before the first epoch).
 states : at the market's true prices; `state` an index into `STATES`.
 accounts : `counterfactual_equity` is what the account would be worth at last had nobody liquidated it.
-liquidations : `kind` leg, takeover, fallback or exit; `breach_time` when the account fell below maintenance margin at
-the
-    true prices, -1 if it is not below; latencies from then, -1 likewise; `price_impact` 1e-6 of the price; `worth` the
-    account's PV before; `covered` what insurance and shortfall paid in. Of a takeover `penalty` is what the owner
-    lost: PV less price.
+liquidations : `kind` leg, takeover, fallback, or debt (of an account without positions, paid off; it takes nothing);
+    `breach_time` when the account fell below maintenance margin at the true prices, -1 if it is not below; latencies
+    from then, -1 likewise; `price_impact` 1e-6 of the price; `worth` the account's PV before; `covered` what insurance
+    and shortfall paid in. Of a takeover `penalty` is what the owner lost: PV less price.
 transactions : every transaction that was included, and those that were dropped (block -1); `fee_paid` micro-USD.
 withdrawals : by owners who left, micro-USD; nothing paid where it was refused; `due` is the same share for everybody of
     what the books then said.

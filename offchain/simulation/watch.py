@@ -11,6 +11,7 @@ from offchain.chain.system import FIRST_ACCOUNT, INSURANCE, SHORTFALL
 from offchain.instruments import InstrumentLeaf
 from offchain.oracle.headers import Mark
 from offchain.risk.arrays import build_leaves
+from offchain.simulation.measures import DEBT
 from offchain.simulation.records import STATES
 from offchain.units import MICRO
 
@@ -130,10 +131,16 @@ class Watch:
                 withdrawn=paid[1], final_equity=final, counterfactual_equity=other,
             )  # fmt: skip
 
-    def breach(self, account: int) -> tuple[int, int]:
-        """Time and block at which an account fell below maintenance margin at the true prices of the latest epoch's
-        slot; -1 where it was not below then.
+    def breach(self, account: int, kind: str = "leg") -> tuple[int, int]:
+        """Time and block at which an account fell below maintenance margin; -1 where it was not below, or where a debt
+        is paid off, which takes nothing from anybody.
+
+        It is judged at the true prices of the moment whose price the contract goes by: the latest epoch's slot, or by
+        fallback the latest slot, whose feed counts.
         """
         assert self.lab.floor.state.epoch is not None
         slot = self.lab.floor.state.epoch.header.timestamp - self.lab.scenario.start
-        return self.breaches.get(slot, {}).get(account, (-1, -1))
+        if kind == DEBT:
+            return -1, -1
+        judged = max(self.breaches) if kind == "fallback" else slot
+        return self.breaches.get(judged, {}).get(account, (-1, -1))

@@ -1,0 +1,76 @@
+"""Who is liquidated wrongly: the truth is that of the moment whose price the contract goes by."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from offchain.simulation.laboratory import run
+from offchain.simulation.records import RunResult
+from offchain.simulation.scenario import parse
+
+TINY = """
+name: tiny
+title: One owner and one keeper
+purpose: Whose price is the truth?
+history: {figures: none, failure: none, must_hold: none, source: none}
+start: 2020-03-12T06:00:00Z
+duration: 12m
+cadence: {slot: 1m, max_age: 2m, fallback_delay: 2m}
+chain: {block_time: 12s}
+insurance: 100_000
+underlyings:
+  ETH:
+    number: 2
+    price: 200
+    lots_per_unit: 100
+    depth: 20_000
+    volatility: 1.0
+    scan_range: 18%
+    feed: true
+    prices: {path: [[0s, 200], [3m, 198], [5m, 180], [6m, 158], [12m, 156]]}
+groups:
+  - {role: maker, count: 1, underlying: ETH, equity: 3_000_000, usage: 10%}
+  - {role: retail, count: 1, underlying: ETH, equity: 20_000, usage: 95%, side: long}
+keepers:
+  - {name: slow, capital: 1_000_000, latency: 45s, bad_debt: true}
+guard: provisional
+checks:
+  - {name: nobody is liquidated wrongly, measure: wrongful_liquidations, op: "<=", limit: 0}
+"""
+
+
+def kinds(result: RunResult) -> list[str]:
+    return [str(kind) for kind in result.tables["liquidations"]["kind"]]
+
+
+def test_debt_paid_off_an_epoch_after_the_last_leg__is_no_wrong_liquidation() -> None:
+    result = run(parse(TINY, "tiny.yaml"))
+    taken, marks = result.tables["liquidations"], result.tables["steps"]
+    assert kinds(result)[-2:] == ["leg", "debt"]
+    leg, debt = taken["time"][-2:]
+    assert np.ceil(leg / 60) * 60 < debt, "another epoch has come between them"
+    assert taken["covered"][-1] > 0
+    assert marks["insurance"][-1] < marks["insurance"][0]
+    assert result.passed
+    assert result.summary["liquidations"] == len(taken["kind"]) - 1
+
+
+def test_fallback__judged_at_the_feed_of_now__is_no_wrong_liquidation() -> None:
+    silent = "faults: [{kind: silent-members, from: 3m, until: 12m, members: [1, 2, 3]}]\n"
+    result = run(parse(TINY + silent, "tiny.yaml"))
+    taken = result.tables["liquidations"]
+    assert "fallback" in kinds(result)
+    first = kinds(result).index("fallback")
+    assert taken["breach_time"][first] == 240, "the first slot whose price is below, with no epoch any more"
+    assert result.passed
+
+
+def test_fallback__above_maintenance_at_the_price_of_now__would_be_wrong() -> None:
+    """The feed alone is wrong: who is taken at it was above maintenance margin in the market."""
+    faults = """faults:
+  - {kind: silent-members, from: 3m, until: 12m, members: [1, 2, 3]}
+  - {kind: feed-factor, from: 3m, until: 12m, underlying: ETH, factor: 0.75}
+"""
+    result = run(parse(TINY.replace("[5m, 180], [6m, 158], [12m, 156]", "[12m, 198]") + faults, "tiny.yaml"))
+    assert "fallback" in kinds(result)
+    assert not result.passed
