@@ -135,6 +135,7 @@ class Bench:
         mocks = [chain.deploy(artifact("mocks/MockFeed"), 8, 1, START, sender=self.keys[0]) for _ in range(4)]
         self.mocks = {m.address: m for m in mocks}
         self.coins = [chain.deploy(artifact("mocks/SettlementToken"), sender=self.keys[0]).address for _ in range(4)]
+        self.coarse = chain.deploy(artifact("mocks/FalseToken"), 2, sender=self.keys[0]).address
         feeds = [(u, mocks[u - 1].address, 3 * 3_600, 0, 10**20) for u in (1, 2, 3)]
         self.system = System.deploy(
             chain, self.keys[0], policy.encode(), None, CADENCE, instruments=first_instruments(),
@@ -181,7 +182,7 @@ class Bench:
         twin.token_terms = {i: (i, coin, 6) for i, coin in zip(TOKENS, self.coins, strict=False)}
         twin.feed_terms = {f[0]: tuple(f) for f in feeds}  # type: ignore[misc]
         twin.feeds = {address: Feed(1, START) for address in self.mocks}
-        twin.decimals = dict.fromkeys(self.coins, 6)
+        twin.decimals = {**dict.fromkeys(self.coins, 6), self.coarse: 2}
         twin.flash = self.flash.address
         twin.wallets = {self.wallet.address: self.keys[9].address}
         return twin

@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from machine import Failure, load, plan, play, shrink  # noqa: E402
-from reach import reachable  # noqa: E402
-from shards import Tally  # noqa: E402
+from reach import actions, reachable, transitions  # noqa: E402
+from shards import LENGTH, Tally  # noqa: E402
 
 KEPT = ROOT / "out" / "stateful"
 REGRESSIONS = Path(__file__).resolve().parent / "regressions"
@@ -68,16 +68,24 @@ def fuzz(minutes: float, jobs: int, first: int, length: int) -> int:
 
 def _line(total: Tally, count: int, seed: int, seconds: float) -> str:
     rate = total.attempts / max(seconds, 1e-9)
+    refusals, moved = reachable(), transitions()
     return (
         f"{seconds:6.0f} s  {count} sequences, {total.attempts} actions, {rate:.0f} a second, "
-        f"{len(total.reasons) - 1} refusals, {len(total.transitions)} transitions, {len(total.errors)} failures"
+        f"{len(refusals & set(total.reasons))} of {len(refusals)} refusals, "
+        f"{len(moved & set(total.transitions))} of {len(moved)} transitions, {len(total.errors)} failures"
     )
 
 
 def _report(total: Tally) -> None:
-    print("\nnot met, though some action can")
-    for reason in sorted(reachable() - set(total.reasons)):
-        print(f"  {reason}")
+    done = {name for name in actions() if total.done[name]}
+    for title, wanted, met in (
+        ("refusals", reachable(), set(total.reasons)),
+        ("transitions", transitions(), set(total.transitions)),
+        ("actions", actions(), done),
+    ):
+        print(f"\n{title}: {len(wanted & met)} of {len(wanted)} that can be met")
+        for name in sorted(wanted - met):
+            print(f"  not met: {name}")
     for title, table in (("refusals", total.reasons), ("done", total.done), ("transitions", total.transitions)):
         print(f"\n{title}")
         for name, number in sorted(table.items()):
@@ -91,7 +99,7 @@ def main() -> int:
     run.add_argument("--minutes", type=float, default=10)
     run.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     run.add_argument("--seed", type=int, default=1_000)
-    run.add_argument("--length", type=int, default=460)
+    run.add_argument("--length", type=int, default=LENGTH)
     for name in ("replay", "shrink"):
         what.add_parser(name).add_argument("file", type=Path)
     args = parser.parse_args()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from bench import Call, Disagreement
+from market import TOKENS
 from moves import World
 from moves_oracle import tell_feeds
 from moves_owner import pay
@@ -53,10 +54,23 @@ def leave(world: World) -> None:
             must(world, Call("absorb", (number,), bench.stranger, (INSURANCE, SHORTFALL)))
     if twin.account(2).cash or twin.account(2).positions:
         raise Disagreement(f"the clearing account is left with {twin.account(2)}")
+    refuse(world)
     for number in world.own():
         account = twin.account(number)
         if account.cash > 0 and account.cash * twin.held // (twin.held + twin.short):
             must(world, Call("withdraw", (number, account.cash, bench.stranger, NOTHING), account.owner, (number,)))
+
+
+def refuse(world: World) -> None:
+    """An underlying is ended once, and of a token no price is fixed."""
+    stranger, underlying = world.bench.stranger, TOKENS[0] >> 88
+    for _ in range(2):
+        if underlying not in world.exit_grounds:
+            world.exit_grounds[underlying] = world.ground
+        world.do(Call("begin_exit", (underlying,), stranger))
+    ground = world.exit_grounds[underlying]
+    if TOKENS[0] in ground.leaves:
+        world.do(Call("fix_exit", (ground.leg(TOKENS[0]), ground.proof(TOKENS[0])), stranger))
 
 
 def take_tokens(world: World, number: int) -> None:

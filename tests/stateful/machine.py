@@ -18,16 +18,21 @@ import moves_keeper
 import moves_oracle
 import moves_owner
 import moves_rule
+import moves_scenes
+import moves_scenes_exit
+import moves_scenes_oracle
 import moves_vault
 from closing import leave
 from moves import MOVES, World
 from rescue import rescue
+from stage import SCENES
 
 from offchain.chain.artifacts import Artifact
 
 Step = tuple[str, int]
 OPENING: tuple[str, ...] = ("open_account",) * 6 + ("epoch",) + ("trade",) * 8
-_MODULES = (moves_keeper, moves_oracle, moves_owner, moves_rule, moves_vault)
+_MODULES = (moves_keeper, moves_oracle, moves_owner, moves_rule, moves_scenes, moves_scenes_exit, moves_vault)
+SCENES_EACH = 6
 
 
 @dataclass
@@ -66,10 +71,12 @@ def load(path: Path) -> list[Step]:
 
 
 def plan(seed: int, length: int) -> list[Step]:
-    """The moves of a seed."""
+    """The moves of a seed: drawn by their weights, and scenes in turn between them."""
     rng = Random(seed)
-    names = sorted(MOVES)
+    names, scenes = sorted(MOVES), sorted(SCENES)
     drawn = rng.choices(names, [MOVES[n][0] for n in names], k=max(length - len(OPENING), 0))
+    for k in range(SCENES_EACH):
+        drawn.insert(rng.randrange(len(drawn) + 1), scenes[(seed * SCENES_EACH + k) % len(scenes)])
     return [(name, rng.randrange(2**32)) for name in (*OPENING, *drawn)]
 
 
@@ -89,7 +96,7 @@ def play(
     done: list[Step] = []
     error = ""
     try:
-        moves_oracle.post(world, Random(0))
+        moves_scenes_oracle.genesis(world)
         for turn, step in enumerate(steps):
             done.append(step)
             MOVES[step[0]][1](world, Random(step[1]))

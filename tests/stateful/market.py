@@ -29,6 +29,7 @@ START = 1_700_000_000 // 300 * 300
 PRICES = {1: 10_000 * MICRO, 2: 250 * MICRO, 3: 40 * MICRO, 4: 5 * MICRO, 5: MICRO}
 LOTS = {1: 1_000, 2: 100, 3: 10, 4: 2, 5: 1}
 DEPTH = {1: 20_000, 2: 40_000, 3: 100_000, 4: 400_000, 5: 4_000_000}
+INTEREST = {1: 60, 2: 60, 3: 60, 4: 60, 5: 1}
 SOON, LATER = START + 4 * 3_600, START + 60 * 86_400
 SCAN = 160_000
 
@@ -52,7 +53,9 @@ def first_policy() -> Policy:
     base = default_policy(CADENCE.slot)
     bounds = base.underlyings[0]
     underlyings = tuple(
-        UnderlyingParams(u, LOTS[u], bounds.r_min, bounds.r_max, bounds.slew_up, bounds.slew_down, DEPTH[u], 60)
+        UnderlyingParams(
+            u, LOTS[u], bounds.r_min, bounds.r_max, bounds.slew_up, bounds.slew_down, DEPTH[u], INTEREST[u]
+        )
         for u in PRICES
     )
     return replace(base, underlyings=underlyings)

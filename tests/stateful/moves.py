@@ -10,7 +10,7 @@ from typing import Any
 from bench import Bench, Call, Disagreement
 from market import Ground, Market
 from twin.core import FIRST, INSURANCE, NOTHING, RESERVED, SHORTFALL, Account, Witness
-from twin.oracle import funding_of
+from twin.oracle import funding_of, status_of
 
 from offchain.chain.artifacts import Artifact
 from offchain.chain.orders import Order
@@ -20,6 +20,7 @@ from offchain.risk.portfolios import Content, Margin, State, state_of
 Move = Callable[["World", Random], None]
 MOVES: dict[str, tuple[int, Move]] = {}
 STATES = ("LIVE", "STALE", "HALTED")
+STATUSES = ("LIVE", "PROVISIONAL", "DISPUTED")
 RANK = {State.HEALTHY: 0, State.MARGIN_CALL: 1, State.LIQUIDATABLE: 2, State.BANKRUPT: 3}
 
 
@@ -56,6 +57,7 @@ class World:
         self._seen: dict[int, State] = {}
         self._known: dict[int, tuple[Account, Ground, Margin | None]] = {}
         self._oracle = "LIVE"
+        self._statuses: dict[int, str] = {}
         self._turn = 0
 
     # shorthands
@@ -179,7 +181,7 @@ class World:
             self._harmless(call, before, state, worth)
             for number in touched:
                 self._margins(number)
-        self._states()
+        self._states(call.method in ("post", "reinstate"))
         return None
 
     def _worth(self, number: int) -> int | None:
@@ -304,13 +306,19 @@ class World:
 
     def tick(self) -> None:
         """Time went by: the oracle may be in another state."""
+        self.bench.twin.now = self.bench.now
         self._states()
 
-    def _states(self) -> None:
+    def _states(self, posted: bool = False) -> None:
         """Count the transitions of accounts under the oracle's state, and those of the oracle."""
         oracle = STATES[self.bench.twin.oracle_state - 1]
         self.transitions["oracle", self._oracle, oracle] += 1
         self._oracle = oracle
+        for underlying, word in self.bench.twin.marks.items():
+            status = STATUSES[status_of(word) - 1]
+            if posted:
+                self.transitions["status", self._statuses.get(underlying, status), status] += 1
+            self._statuses[underlying] = status
         for number in self.own():
             now = self.state(number)
             if now is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from bench import METHODS
+
 from offchain.chain.checks import reverts, sources
 
 CONSTRUCTOR = "checked when a contract is deployed; the machine deploys once, and rightly"
@@ -27,41 +29,29 @@ UNREACHABLE: dict[str, str] = {
     r"registry: no such shock|feed: too little gas|settlement: underlying has no mark": GUARD,
 }
 
-# Reachable, and not met by the fixed seeds: rare draws, left to campaigns (`make fuzz` lists what it has not met).
-LONG_CAMPAIGNS: frozenset[str] = frozenset(
-    {
-        "fallback: grace after an outage",
-        "fallback: more than restores the account",
-        "takeover: top-up out of range",
-        "fallback: empty take",
-        "fallback: feed is not usable",
-        "fallback: more than the position",
-        "fallback: must make the account safer",
-        "fallback: taker below initial margin",
-        "house: instrument not listed",
-        "house: must not lower initial excess",
-        "house: open interest limit",
-        "house: order cancelled",
-        "liquidator: only tokens can be taken",
-        "liquidator: taker's quote equity below zero",
-        "oracle: epoch is not newer than the halted one",
-        "oracle: funding does not start at zero",
-        "registry: expiry is not in the future",
-        "registry: feed is not usable",
-        "registry: lot is no whole number of units",
-        "settlement: already recorded",
-        "settlement: epoch was revoked",
-        "settlement: exit has begun",
-        "settlement: no epoch stands",
-        "settlement: not a derivative",
-        "settlement: price is disputed",
-        "takeover: not the taker's owner",
-        "takeover: one account on both sides",
-        "takeover: price beyond the limit",
-        "takeover: quote equity below zero",
-    }
-)
-RARE_ACTIONS: frozenset[str] = frozenset({"end", "fallback_liquidate", "finalize_price"})
+_STATES = ("HEALTHY", "MARGIN_CALL", "LIQUIDATABLE", "BANKRUPT")
+_ORACLE = ("LIVE", "STALE", "HALTED")
+_STATUSES = ("LIVE", "PROVISIONAL", "DISPUTED")
+
+# Transitions that no action makes, and why.
+UNREACHABLE_TRANSITIONS: dict[str, str] = {
+    "oracle HALTED STALE": "only an epoch ends a halt, and one that is older than max_age is not taken: it is LIVE",
+    "status PROVISIONAL PROVISIONAL": "nothing is provisional for two epochs running",
+}
+
+
+def transitions() -> set[str]:
+    """Transitions that some action makes, or that are none: of accounts under each state of the oracle, of the oracle,
+    and of an underlying from one epoch to the next."""
+    every = {f"{oracle} {was} {now}" for oracle in _ORACLE for was in _STATES for now in _STATES}
+    every |= {f"oracle {was} {now}" for was in _ORACLE for now in _ORACLE}
+    every |= {f"status {was} {now}" for was in _STATUSES for now in _STATUSES}
+    return every - set(UNREACHABLE_TRANSITIONS)
+
+
+def actions() -> set[str]:
+    """Actions that can succeed. Engines are set once, at deployment; what only engines may do is refused to others."""
+    return set(METHODS) - {"trespass", "set_engines"}
 
 
 def reachable() -> set[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from machine import Failure, Outcome, plan, play
 
-SEEDS, SHARDS, LENGTH = 24, 8, 460
+SEEDS, SHARDS, LENGTH = 32, 8, 370
 LEAST_ATTEMPTS = 20_000
 
 
