@@ -1,16 +1,26 @@
-"""12 March 2020 with thousands of accounts: hourly epochs, keepers at work, everything checked after every epoch."""
+"""12 March 2020 with thousands of accounts: hourly epochs, keepers at work, everything audited beside it.
+
+Every epoch is built by the oracle's builder and posted through RiskOracle; every margin call and liquidation is a
+transaction with its own witness. A second process follows the chain's logs and the published bundles with the auditor's
+code, which shares nothing with the builder but pricing and policy: it prices every instrument, computes every account
+leaf, both roots and every liquidation's margins, penalty and reward again, and at the end compares every account with
+the ledger's own.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks import simulation_audit
+from offchain.audit.record import Record, audited, read_accounts
 from offchain.chain.artifacts import ROOT
 from offchain.chain.backends import Reverted
 from offchain.chain.revm import RevmChain
@@ -21,7 +31,6 @@ from offchain.market.candles import Candles, load_candles, timestamp_of
 from offchain.market.sources import CandleMarket
 from offchain.market.synthetic import WARMUP_HOURS, synthetic_crash
 from offchain.oracle.epochs import Epoch
-from offchain.oracle.headers import Header
 from offchain.oracle.reader import State
 from offchain.oracle.sources import ReplaySource, ScanRanges
 from offchain.risk.policy import Policy, default_policy
@@ -41,7 +50,14 @@ FILES = {"BTC": "btc_1h_2020_2026.csv", "ETH": "eth_1h_2020_2026.csv"}
 
 @dataclass
 class Day:
-    """What a run came to. Seconds by part; `seconds` is the epochs with all checks, `set_up` what came before."""
+    """What a run came to.
+
+    Attributes
+    ----------
+    seconds : of the epochs with all checks, audit included. set_up : of what came before. parts : seconds by part.
+    audited, leaves : epochs (those of the set-up included) and leaves that the audit found identical.
+    cpu : processor seconds of chain and oracle, and of the audit's process (set-up included).
+    """
 
     accounts: int
     hours: int
@@ -54,6 +70,8 @@ class Day:
     refused: dict[str, int] = field(default_factory=dict)
     bankrupt: int = 0
     audited: int = 0
+    leaves: int = 0
+    cpu: tuple[float, float] = (0.0, 0.0)
 
     def spent(self, part: str, began: float) -> float:
         """Book the time since `began`; the time now."""
@@ -80,20 +98,16 @@ def policy() -> Policy:
     return replace(base, underlyings=tuple(replace(each, depth=2**33) for each in base.underlyings))
 
 
-def audit(header: Header, bundle: bytes) -> int:
-    """Rebuild an epoch from the bytes that were published: bundle hash, both roots, every field; accounts in it."""
-    return len(Epoch.from_bundle(header, bundle).rows)
-
-
 class Replay:
     """A population on the real contracts through the crash.
 
     Parameters
     ----------
     accounts, hours : sizes. seed : of all chance.
+    auditor : one worker, which audits; None audits in this process.
     """
 
-    def __init__(self, accounts: int, hours: int = HOURS, seed: int = 7):
+    def __init__(self, accounts: int, hours: int = HOURS, seed: int = 7, auditor: Executor | None = None):
         began = time.perf_counter()
         prices, note = candles()
         self.result = Day(accounts, hours, note)
@@ -106,12 +120,16 @@ class Replay:
         chain = RevmChain(timestamp=opening - HOUR - 2 * (accounts + MAKERS + KEEPERS))
         system = System.deploy(chain, chain.accounts[0], self.policy.encode(), None, HOURLY, instruments=self.ids)
         self.crowd = Population(system, self.policy, HOURLY.slot)
+        self.auditor = auditor or simulation_audit.Here()
+        self.sent = system.deployed_at - 1
+        self.waiting = [self._begin_audit(system)]
         market = CandleMarket(prices, seed=seed)
         self.source = ReplaySource(market, ScanRanges(market))
         self.makers = self.crowd.open([CAPITAL] * MAKERS)
         self.keepers = self.crowd.open([CAPITAL] * KEEPERS)
         self.crowd.insure(10**7 * MICRO)
         self._populate(accounts, opening)
+        self._audited()
         self.result.set_up = time.perf_counter() - began
 
     def _epoch(self, timestamp: int) -> Epoch:
@@ -126,8 +144,44 @@ class Replay:
         epoch = crowd.build(slot, market)
         began = self.result.spent("epoch", began)
         crowd.post(epoch)
-        self.result.spent("post", began)
+        began = self.result.spent("post", began)
+        bundle = epoch.header.bundle_hash, epoch.bundle
+        self._send(simulation_audit.take, slot.snapshot_block, slot.snapshot_hash, *bundle)
+        self.result.spent("logs", began)
         return epoch
+
+    # the audit
+    def _begin_audit(self, system: System) -> Future[Any]:
+        constants = Record(
+            chain_id=system.chain.chain_id,
+            oracle=system.oracle.address,
+            slot_seconds=system.oracle.call.slot_seconds(),
+            max_age=system.oracle.call.max_age(),
+            coin=system.liquidator.call.coin(),
+            auction=system.takeover.call.length(),
+            events=(),
+            block_hashes={},
+            bundles={},
+            accounts={},
+            tokens_held=0,
+            token_balance=0,
+        )
+        contracts = [(each.artifact, each.address) for each in audited(system)]
+        return self.auditor.submit(simulation_audit.begin, constants, contracts)
+
+    def _send(self, function: Any, *more: Any) -> None:
+        """Give the audit the logs since it was last given any, and whatever else the function wants."""
+        chain = self.crowd.system.chain
+        addresses = [each.address for each in audited(self.crowd.system)]
+        logs = chain.logs(addresses, self.sent + 1, chain.block_number)
+        self.sent = chain.block_number
+        self.waiting.append(self.auditor.submit(function, logs, *more))
+
+    def _audited(self) -> Any:
+        """Wait until the audit has seen everything that it was sent; what it said last."""
+        done = [future.result() for future in self.waiting]
+        self.waiting = []
+        return done[-1]
 
     def _requirements(self) -> dict[tuple[int, int], float]:
         """Initial margin and fee of a lot of each instrument, long and short, micro-USD."""
@@ -173,29 +227,31 @@ class Replay:
                 crowd.fill(maker, account, key, side * size, order)
 
     # the replay
-    def run(self, auditor: ProcessPoolExecutor | None = None) -> Day:
-        """Post every epoch and let keepers work; check books against chain after each, audit what was published."""
-        result, waiting = self.result, []
+    def run(self) -> Day:
+        """Post every epoch and let keepers work; check sums after each; end with the audit's verdict."""
+        result, crowd = self.result, self.crowd
         result.parts = {}
-        began = time.perf_counter()
+        began, processor = time.perf_counter(), time.process_time()
         for hour in range(result.hours):
             epoch = self._epoch(START + hour * HOUR)
-            if auditor is None:
-                result.audited += audit(epoch.header, epoch.bundle) > 0
-            else:
-                waiting.append(auditor.submit(audit, epoch.header, epoch.bundle))
             self._keep()
             at = time.perf_counter()
-            self.crowd.check()
-            if self.crowd.system.oracle.call.header_hash(epoch.header.epoch) != epoch.header.hash:
+            crowd.check()
+            if crowd.system.oracle.call.header_hash(epoch.header.epoch) != epoch.header.hash:
                 raise BallastError(f"the oracle holds another header of epoch {epoch.header.epoch}")
             result.spent("checks", at)
         at = time.perf_counter()
-        result.audited += sum(future.result() > 0 for future in waiting)
+        system = crowd.system
+        balances = system.ledger.call.tokens_held(), system.token.call.balanceOf(system.ledger.address)
+        self._send(simulation_audit.finish, read_accounts(system), *balances)
+        at = result.spent("accounts at the end", at)
+        found, result.audited, audit_processor = self._audited()
         result.spent("audit, waited for", at)
         result.seconds = time.perf_counter() - began
-        if result.audited != result.hours:
-            raise BallastError(f"{result.audited} of {result.hours} epochs were audited")
+        result.cpu = time.process_time() - processor, audit_processor
+        result.leaves = found.leaves_verified
+        if found.liquidations_verified != result.liquidations:
+            raise BallastError(f"the audit verified {found.liquidations_verified} of {result.liquidations} liquidations")
         return result
 
     def _keep(self) -> None:
@@ -234,8 +290,7 @@ class Replay:
 
 def measure(accounts: int, hours: int = HOURS, processes: int = 2) -> Day:
     """Set up and run; with two processes the audit runs beside the chain."""
-    replay = Replay(accounts, hours)
     if processes < 2:
-        return replay.run()
+        return Replay(accounts, hours).run()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return replay.run(pool)
+        return Replay(accounts, hours, auditor=pool).run()

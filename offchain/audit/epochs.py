@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from eth_abi import encode
-from eth_utils import keccak
 
 from offchain.audit.ground import MALFORMED, Findings, Ground, Snapshot
 from offchain.audit.observed import Last, expected_inputs, expected_marks, same_slot, status_of
@@ -27,6 +26,7 @@ from offchain.audit.recompute import (
 from offchain.audit.record import Record
 from offchain.audit.signatures import Signed
 from offchain.chain.backends import Event
+from offchain.keccak import keccak256
 from offchain.risk.policy import Policy
 
 SHORTFALL = 3
@@ -160,7 +160,7 @@ class Check:
         if data is None:
             self.wrong("bundle", "file", f"bytes that hash to 0x{self.header.bundle_hash.hex()}", "nothing")
             return None
-        self.same("bundle", "hash", self.header.bundle_hash, bytes(keccak(data)))
+        self.same("bundle", "hash", self.header.bundle_hash, keccak256(data))
         try:
             bundle = json.loads(data)
         except ValueError as error:
@@ -211,7 +211,7 @@ class Check:
                 self.record.oracle,
                 self.header.committee_set,
                 self.header.epoch,
-                bytes(keccak(canonical(item["body"]))),
+                keccak256(canonical(item["body"])),
             )
             where = f"{self.where}, observation of member {item['member']}"
             out.append(Signed(where, (seated.keys[item["member"]],), digest, unhex(item["signature"])))
@@ -286,12 +286,9 @@ class Check:
 
     def _accounts(self, bundle: Mapping[str, Any], priced: dict[int, Priced], snapshot: Snapshot) -> int:
         """Every account with positions at the snapshot has its leaf, no other has one, in order; and the root."""
-        found: dict[int, tuple[int, bytes, int, list[int]]] = {}
-        order = []
-        for head, position_hash, cost, vectors in bundle["accounts"]:
-            row = (unword(head), unhex(position_hash), unword(cost), [unword(w) for w in vectors])
-            order.append(row[0] >> 192)
-            found[row[0] >> 192] = row
+        rows = bundle["accounts"]
+        order = [unword(row[0]) >> 192 for row in rows]
+        found = dict(zip(order, rows, strict=True))
         if order != sorted(set(order)):
             self.wrong("account leaf", "order", "ascending ids, each once", order)
         good, leaves = 0, []
@@ -301,13 +298,16 @@ class Check:
             except KeyError as error:
                 self.wrong("account leaf", f"account {account}", f"a leaf for its instrument {error}", "none")
                 continue
-            leaves.append(account_leaf(made))
+            leaf = account_leaf(made)
+            leaves.append(leaf)
             if account not in found:
                 self.wrong("account leaf", f"account {account}", "a leaf", "none")
-            elif (row := found.pop(account)) == made:
+            elif (row := found.pop(account)) == spelled(leaf):
                 good += 1
             else:
-                self._difference(account, made, row)
+                head, position_hash, cost, vectors = row
+                stated = unword(head), unhex(position_hash), unword(cost), [unword(w) for w in vectors]
+                self._difference(account, made, stated)
         for account in found:
             self.wrong("account leaf", f"account {account}", "no leaf: it has no position", "one")
         self.same("root", "accounts", merkle_root(leaves), self.header.account_root)
@@ -322,7 +322,11 @@ class Check:
         if len(made[3]) != len(row[3]):
             self.wrong("account leaf", f"account {account}, words of vectors", len(made[3]), len(row[3]))
             return
-        place = next(i for i, (ours, theirs) in enumerate(zip(made[3], row[3], strict=True)) if ours != theirs)
+        places = [i for i, (ours, theirs) in enumerate(zip(made[3], row[3], strict=True)) if ours != theirs]
+        if not places:
+            self.wrong("account leaf", f"account {account}", "lists of words", "the same words otherwise arranged")
+            return
+        place = places[0]
         self.wrong("account leaf", f"account {account}, word {place} of vectors", made[3][place], row[3][place])
 
 
@@ -336,6 +340,12 @@ def word(value: int) -> str:
     if not 0 <= value < 1 << 256:
         raise ValueError(f"{value} is not a 256-bit word")
     return f"0x{value:064x}"
+
+
+def spelled(leaf: bytes) -> list[Any]:
+    """An encoded account leaf as a bundle's row: head, position hash, cost, and the vectors' words."""
+    head, position_hash, cost, _, _, *vectors = [f"0x{text}" for text in leaf.hex(",", 32).split(",")]
+    return [head, position_hash, cost, vectors]
 
 
 def unword(text: str) -> int:

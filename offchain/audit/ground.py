@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from eth_abi.exceptions import DecodingError, EncodingError
 from eth_utils import keccak
 
-from offchain.audit.record import Record
 from offchain.audit.replay import CLEARING, Books
 from offchain.audit.result import Mismatch
 from offchain.chain.backends import Event
@@ -81,48 +80,54 @@ class Snapshot:
     open_interest: dict[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ground:
-    """What later checks stand on.
+    """What later checks stand on: the first pass over the events, in as many parts as they come in.
 
     Attributes
     ----------
-    committees : by set id. policies : by hash. snapshots : by block. listed : block of listing by instrument id.
+    committees : by set id. policies : by hash. listed : block of listing by instrument id.
+    snapshots : by block, those that epochs of the latest part name.
     """
 
-    committees: dict[int, Committee]
-    policies: dict[bytes, Policy]
-    snapshots: dict[int, Snapshot]
-    listed: dict[int, int]
+    findings: Findings
+    committees: dict[int, Committee] = field(default_factory=dict)
+    policies: dict[bytes, Policy] = field(default_factory=dict)
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    listed: dict[int, int] = field(default_factory=dict)
+    _waiting: list[tuple[str, bytes]] = field(default_factory=list)
+    _proposed: dict[bytes, Policy] = field(default_factory=dict)
+    _books: Books = field(default_factory=Books)
+    _taken: int = 0
 
-    @classmethod
-    def of(cls, record: Record, findings: Findings) -> Ground:
-        out = cls({}, {}, {}, {})
-        waiting: list[tuple[str, bytes]] = []
-        proposed: dict[bytes, Policy] = {}
+    def take(self, events: Sequence[Event]) -> None:
+        """Take the next events, to the end of a block.
+
+        There is no snapshot of a block before the last one of the part before: an epoch that names one is not verified.
+        """
         blocks = set()
-        for event in record.events:
+        for event in events:
             where = f"block {event.block_number}, {event.name}"
-            with findings.guard("event", where):
+            with self.findings.guard("event", where):
                 if event.name in ("Enrolled", "Discarded", "Seated"):
-                    waiting = _committee(out.committees, waiting, event, findings)
+                    self._waiting = _committee(self.committees, self._waiting, event, self.findings)
                 elif event.name == "PolicyProposed":
-                    _policy(proposed, event, findings)
+                    _policy(self._proposed, event, self.findings)
                 elif event.name == "PolicyEnacted":
                     enacted = event.args["policy_hash"]
-                    if enacted in proposed:
-                        out.policies[enacted] = proposed[enacted]
+                    if enacted in self._proposed:
+                        self.policies[enacted] = self._proposed[enacted]
                     else:
-                        findings.add("policy", where, "a policy that was proposed", enacted)
+                        self.findings.add("policy", where, "a policy that was proposed", enacted)
                 elif event.name == "InstrumentsListed":
                     for instrument in event.args["instruments"]:
-                        out.listed.setdefault(instrument, event.block_number)
+                        self.listed.setdefault(instrument, event.block_number)
                 elif event.name == "TokenListed":
-                    out.listed.setdefault(event.args["instrument"], event.block_number)
+                    self.listed.setdefault(event.args["instrument"], event.block_number)
                 elif event.name == "EpochPosted" and isinstance(event.args["header"][2], int):
                     blocks.add(event.args["header"][2])
-        out.snapshots.update(snapshots(record.events, blocks))
-        return out
+        self.snapshots = snapshots(self._books, events, {block for block in blocks if block >= self._taken})
+        self._taken = events[-1].block_number if events else self._taken
 
 
 def _committee(
@@ -149,9 +154,11 @@ def _policy(known: dict[bytes, Policy], event: Event, findings: Findings) -> Non
         known[stated] = Policy.decode(encoded)
 
 
-def snapshots(events: Iterable[Event], blocks: set[int]) -> dict[int, Snapshot]:
-    """The ledger at the end of each of `blocks`. What cannot be read is left out here, and named by the second pass."""
-    books = Books()
+def snapshots(books: Books, events: Iterable[Event], blocks: set[int]) -> dict[int, Snapshot]:
+    """The ledger at the end of each of `blocks`, while `books` follow the events.
+
+    What cannot be read is left out here, and named by the second pass.
+    """
     ahead = sorted(blocks)
     out: dict[int, Snapshot] = {}
 

@@ -248,13 +248,7 @@ class Market(Aftermath):
             if held > most:
                 self.findings.add("trade", f"{where}, account {account}, lots", f"at most {most}", held)
         if not any(shrinks.values()):
-            longs = sum(
-                max(lots, 0)
-                for account, held in self.books.positions.items()
-                if account != CLEARING
-                for key, lots in held.items()
-                if key >> 88 == underlying
-            )
+            longs = sum(lots for key, lots in self.books.longs.items() if key >> 88 == underlying)
             if longs > terms.depth * terms.open_interest // 100:
                 self.findings.add("trade", f"{where}, open interest", "within the limit", longs)
 

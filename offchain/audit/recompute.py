@@ -1,7 +1,7 @@
 """What an epoch should say, computed anew: header bytes, Merkle roots, risk arrays, account leaves, margins.
 
-Only pricing and policy (`offchain.risk`) are shared with those who post. Everything else here is written a second time,
-plainly, in Python integers, from docs/protocol.md.
+Only pricing and policy (`offchain.risk`) are shared with those who post, and the hash library. Everything else here is
+written a second time, plainly, in Python integers, from docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import Any
 
 from eth_abi import encode
-from eth_utils import keccak
 
 from offchain.instruments import Instrument
+from offchain.keccak import keccak256
 from offchain.risk.arrays import close_out, risk_arrays
 from offchain.risk.policy import Policy
 
@@ -57,7 +57,7 @@ class Header:
     @cached_property
     def hash(self) -> bytes:
         """`keccak256(abi.encode(header))`."""
-        return bytes(keccak(encode([HEADER], [self.fields])))
+        return keccak256(encode([HEADER], [self.fields]))
 
     def digest(self, chain_id: int, oracle: str) -> bytes:
         """What the committee signs."""
@@ -67,7 +67,7 @@ class Header:
 def signing_digest(domain: str, chain_id: int, oracle: str, committee_set: int, epoch: int, body: bytes) -> bytes:
     """The 32 bytes that a member signs, for one domain, chain, oracle, committee set and epoch."""
     kinds = ["bytes32", "uint256", "address", "uint256", "uint256", "bytes32"]
-    return bytes(keccak(encode(kinds, [keccak(text=domain), chain_id, oracle, committee_set, epoch, body])))
+    return keccak256(encode(kinds, [keccak256(domain.encode()), chain_id, oracle, committee_set, epoch, body]))
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,10 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     count = len(leaves)
     if count == 0:
         return bytes(32)
-    nodes = {2 * count - 2 - i: bytes(keccak(keccak(leaf))) for i, leaf in enumerate(leaves)}
+    nodes = [b""] * (count - 1) + [keccak256(keccak256(leaf)) for leaf in reversed(leaves)]
     for j in range(count - 2, -1, -1):
-        nodes[j] = bytes(keccak(b"".join(sorted((nodes[2 * j + 1], nodes[2 * j + 2])))))
+        one, two = nodes[2 * j + 1], nodes[2 * j + 2]
+        nodes[j] = keccak256(one + two if one < two else two + one)
     return nodes[0]
 
 
@@ -182,7 +183,8 @@ def pack_array(values: Sequence[int]) -> tuple[int, ...]:
 
 def pack_vector(values: Sequence[int]) -> list[int]:
     """Ten words of a scenario vector: row `4w + i` in lane `i` of word `w`, biased by 2^63."""
-    return [sum(values[4 * w + i] + (1 << 63) << 64 * i for i in range(4)) for w in range(10)]
+    lanes = [value + (1 << 63) for value in values]
+    return [lanes[r] | lanes[r + 1] << 64 | lanes[r + 2] << 128 | lanes[r + 3] << 192 for r in range(0, ROWS, 4)]
 
 
 def by_underlying(positions: Mapping[int, int]) -> dict[int, list[tuple[int, int]]]:
@@ -207,9 +209,7 @@ def scenario_vectors(positions: Mapping[int, int], priced: Mapping[int, Priced])
     for underlying, legs in by_underlying(positions).items():
         vector = [0] * ROWS
         for key, lots in legs:
-            values = priced[key].values
-            for row in range(ROWS):
-                vector[row] += lots * values[row]
+            vector = [total + lots * value for total, value in zip(vector, priced[key].values, strict=True)]
         out[underlying] = vector
     return out
 
@@ -230,8 +230,12 @@ def account_row(
 
 
 def account_leaf(row: tuple[int, bytes, int, Sequence[int]]) -> bytes:
-    """Encoded fields of an account's leaf."""
-    return encode(["uint256", "bytes32", "uint256", "uint256[]"], [*row[:3], list(row[3])])
+    """Encoded fields of an account's leaf: `abi.encode(uint256, bytes32, uint256, uint256[])`, word after word."""
+    head, position_hash, cost, vectors = row
+    if len(position_hash) != 32:
+        raise ValueError(f"a position hash of {len(position_hash)} bytes")
+    words = [w.to_bytes(32, "big") for w in (cost, 4 * 32, len(vectors), *vectors)]
+    return b"".join((head.to_bytes(32, "big"), position_hash, *words))
 
 
 @dataclass(frozen=True)

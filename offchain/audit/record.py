@@ -9,7 +9,7 @@ from pathlib import Path
 from eth_utils import keccak
 
 from offchain.audit.replay import chain_order
-from offchain.chain.backends import Event
+from offchain.chain.backends import Contract, Event
 from offchain.chain.system import System
 
 RESERVED = (1, 2, 3, 4)
@@ -65,18 +65,10 @@ def read_record(system: System, bundle_dir: Path) -> Record:
     ----------
     bundle_dir : files named by their hash (64 hexadecimal digits and any suffix).
     """
-    contracts = [
-        system.registry, system.committee, system.oracle, system.ledger, system.clearing, system.liquidator,
-        system.examiner, system.takeover, system.settlement, system.fallback, system.collateral,
-    ]  # fmt: skip
+    contracts = audited(system)
     last = system.chain.block_number
     events = chain_order(system.chain.events(contracts, system.deployed_at, last))
     snapshots = {e.args["header"][2] for e in events if e.name == "EpochPosted"}
-    ids = (*RESERVED, *range(256, system.ledger.call.next_account()))
-    accounts = {}
-    for account in ids:
-        owner, *rest = system.ledger.call.account(account)
-        accounts[account] = AccountState(owner.lower(), *rest)
     return Record(
         chain_id=system.chain.chain_id,
         oracle=system.oracle.address,
@@ -87,10 +79,27 @@ def read_record(system: System, bundle_dir: Path) -> Record:
         events=tuple(events),
         block_hashes={n: system.chain.block_hash(n) for n in sorted(snapshots)},
         bundles=read_bundles(bundle_dir),
-        accounts=accounts,
+        accounts=read_accounts(system),
         tokens_held=system.ledger.call.tokens_held(),
         token_balance=system.token.call.balanceOf(system.ledger.address),
     )
+
+
+def audited(system: System) -> list[Contract]:
+    """The contracts whose events an audit follows."""
+    return [
+        system.registry, system.committee, system.oracle, system.ledger, system.clearing, system.liquidator,
+        system.examiner, system.takeover, system.settlement, system.fallback, system.collateral,
+    ]  # fmt: skip
+
+
+def read_accounts(system: System) -> dict[int, AccountState]:
+    """Every account as the ledger has it now, reserved ones included."""
+    accounts = {}
+    for account in (*RESERVED, *range(256, system.ledger.call.next_account())):
+        owner, *rest = system.ledger.call.account(account)
+        accounts[account] = AccountState(owner.lower(), *rest)
+    return accounts
 
 
 def read_bundles(folder: Path) -> dict[bytes, bytes]:

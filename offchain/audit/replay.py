@@ -29,6 +29,7 @@ class Books:
     positions : lots by instrument id, without zeros, by account.
     hashes : position hash by account; 32 zero bytes before the first change.
     owners, versions : by account.
+    longs : lots that accounts but clearing hold long, by instrument id.
     problems : what an honest ledger could not have emitted.
     """
 
@@ -38,6 +39,7 @@ class Books:
     owners: dict[int, str] = field(default_factory=dict)
     versions: dict[int, int] = field(default_factory=dict)
     traded: dict[int, int] = field(default_factory=dict)
+    longs: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     collateral: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     deposits: int = 0
     withdrawals: int = 0
@@ -100,11 +102,13 @@ class Books:
 
     def _change(self, account: int, instrument: int, lots: int, where: str) -> None:
         held = self.positions[account]
-        held[instrument] = held.get(instrument, 0) + lots
+        before = held.get(instrument, 0)
+        held[instrument] = before + lots
         if held[instrument] == 0:
             del held[instrument]
         if account == CLEARING:
             return  # it has neither limits nor counts nor a position hash
+        self.longs[instrument] += max(before + lots, 0) - max(before, 0)
         if sum(map(abs, held.values())) >= MAX_SUM:
             self.problems.append(f"{where}: account {account} holds 2^32 lots or more")
         self.hashes[account] = extend(self.hashes.get(account, ZERO_HASH), account, instrument, lots)

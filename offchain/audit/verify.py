@@ -6,6 +6,8 @@ cannot be read, is a mismatch with a name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from offchain.audit.epochs import Check, Epoch
 from offchain.audit.ground import Findings, Ground
 from offchain.audit.market import Market
@@ -16,7 +18,7 @@ from offchain.audit.result import Mismatch, Verification
 from offchain.audit.signatures import Signed, find_wrong
 from offchain.chain.backends import ZERO, Event
 
-__all__ = ["Mismatch", "Record", "Verification", "read_record", "verify"]
+__all__ = ["Audit", "Mismatch", "Record", "Verification", "read_record", "verify"]
 
 
 def verify(record: Record) -> Verification:
@@ -31,36 +33,66 @@ def verify(record: Record) -> Verification:
     What was verified and every mismatch. An epoch counts as verified if nothing about it differed, a leaf if every word
     of it was the same, a liquidation if its margins before and after, prices, penalty and reward were the same.
     """
-    findings = Findings()
-    ground = Ground.of(record, findings)
-    market = Market(record, ground, findings)
-    epochs: list[int] = []
-    signed: list[tuple[int, Signed]] = []
-    statuses: list[Event] = []
-    leaves = 0
-    for event in record.events:
-        with findings.guard("event", f"block {event.block_number}, log {event.log_index}, {event.name}"):
-            if event.name == "EpochPosted":
-                changed = [e for e in statuses if e.tx_hash == event.tx_hash]
-                statuses = []
-                epoch = Check(record, ground, findings, event, market.policies, market.last, changed).run()
-                _enter(market, findings, event, epoch, epochs)
-                if epoch is not None:
-                    leaves += epoch.leaves
-                    signed += [(event.args["epoch"], item) for item in epoch.signed]
-            elif event.name == "StatusChanged":
-                statuses.append(event)
-            else:
-                market.follow(event)
-    with findings.guard("event", "the last transaction"):
-        market.settle()
-    _signatures(signed, findings)
-    with findings.guard("ledger", "the books at the end"):
-        _final(record, market.books, findings)
-    for problem in market.books.problems:
-        findings.add("ledger", problem, "what an honest ledger emits", "this")
-    good = [number for number in epochs if number not in findings.epochs]
-    return Verification(len(good), leaves, market.liquidations, tuple(findings.mismatches))
+    audit = Audit(record)
+    audit.take(record.events)
+    return audit.finish(record)
+
+
+class Audit:
+    """An audit under way, of events in as many parts as they come in.
+
+    Parameters
+    ----------
+    record : constants of the deployment; its block hashes and bundles are looked up as epochs name them.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.findings = Findings()
+        self.ground = Ground(self.findings)
+        self.market = Market(record, self.ground, self.findings)
+        self.epochs: list[int] = []
+        self.leaves = 0
+        self._signed: list[tuple[int, Signed]] = []
+        self._statuses: list[Event] = []
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Check the next events, in chain order, to the end of a block."""
+        self.ground.take(events)
+        for event in events:
+            where = f"block {event.block_number}, log {event.log_index}, {event.name}"
+            with self.findings.guard("event", where):
+                if event.name == "EpochPosted":
+                    self._post(event)
+                elif event.name == "StatusChanged":
+                    self._statuses.append(event)
+                else:
+                    self.market.follow(event)
+
+    def _post(self, event: Event) -> None:
+        """Check an epoch, and put it in force."""
+        market = self.market
+        changed = [e for e in self._statuses if e.tx_hash == event.tx_hash]
+        self._statuses = []
+        check = Check(self.record, self.ground, self.findings, event, market.policies, market.last, changed)
+        epoch = check.run()
+        _enter(market, self.findings, event, epoch, self.epochs)
+        if epoch is not None:
+            self.leaves += epoch.leaves
+            self._signed += [(event.args["epoch"], item) for item in epoch.signed]
+
+    def finish(self, record: Record) -> Verification:
+        """Check all signatures, and the books against the balances at the end, which `record` holds."""
+        findings, market = self.findings, self.market
+        with findings.guard("event", "the last transaction"):
+            market.settle()
+        _signatures(self._signed, findings)
+        with findings.guard("ledger", "the books at the end"):
+            _final(record, market.books, findings)
+        for problem in market.books.problems:
+            findings.add("ledger", problem, "what an honest ledger emits", "this")
+        good = [number for number in self.epochs if number not in findings.epochs]
+        return Verification(len(good), self.leaves, market.liquidations, tuple(findings.mismatches))
 
 
 def _enter(market: Market, findings: Findings, event: Event, epoch: Epoch | None, epochs: list[int]) -> None:

@@ -20,7 +20,8 @@ def test_replay__epochs_audited_and_margins_those_of_the_chain() -> None:
     replay = Replay(24, 2)
     day = replay.run()
     crowd = replay.crowd
-    assert day.audited == 2
+    assert day.audited == 3
+    assert day.leaves == 3 * len(replay.ids) + 2 * len(crowd.judge().accounts)
     judged = crowd.judge()
     for place, account in enumerate(judged.accounts):
         found = crowd.system.clearing.call.check(account, crowd.witness(account))
