@@ -1,7 +1,7 @@
-"""The audit of a day while it happens, in a process of its own: logs and published bytes go in, a verification comes out.
+"""The audit of a day while it happens, in a process of its own: logs and published bytes in, a verification out.
 
-What audits is `offchain.audit`, which computes everything anew from the chain's logs. Whoever submits the functions below
-to an executor with one worker, in order, has an audit that is never further behind than the worker is slow.
+What audits is `offchain.audit`, which computes everything anew from the chain's logs. The functions below are to be
+submitted, in order, to an executor with one worker.
 """
 
 from __future__ import annotations

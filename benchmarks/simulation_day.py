@@ -251,7 +251,9 @@ class Replay:
         result.cpu = time.process_time() - processor, audit_processor
         result.leaves = found.leaves_verified
         if found.liquidations_verified != result.liquidations:
-            raise BallastError(f"the audit verified {found.liquidations_verified} of {result.liquidations} liquidations")
+            raise BallastError(
+                f"the audit verified {found.liquidations_verified} of {result.liquidations} liquidations"
+            )
         return result
 
     def _keep(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
+from functools import cached_property
 
 from eth_abi import encode
 
@@ -207,7 +208,7 @@ class InstrumentLeaf:
             | int(self.status)
         )
 
-    @property
+    @cached_property
     def words(self) -> tuple[int, ...]:
         """The packed risk array, five words."""
         return pack_array(self.array)

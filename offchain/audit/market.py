@@ -16,7 +16,7 @@ from offchain.audit.ground import Findings, Ground
 from offchain.audit.observed import Last
 from offchain.audit.recompute import LIVE, OPEN, Margin, Mark, margin_of
 from offchain.audit.record import Record
-from offchain.audit.replay import CLEARING, PENALTY, REWARD, SHARED, SHORTFALL, TRADE_FEE, Books
+from offchain.audit.replay import PENALTY, REWARD, SHARED, SHORTFALL, TRADE_FEE, Books
 from offchain.chain.backends import Event
 from offchain.risk.policy import Policy
 

@@ -97,6 +97,9 @@ class Case:
         self.dust = not self.stale and self.before.risk + self.before.closeout < self.params.dust
         self.quote = not fallback and self.before.mm_excess >= 0
         self.exempt = fallback or self.dust or is_near_bankrupt(self.before)
+        # The search asks for the same takes again and again.
+        self._holdings: dict[tuple[tuple[int, int], ...], Holding] = {(): self.start}
+        self._settled: dict[tuple[tuple[int, int], ...], Settled] = {}
 
     def price(self, leaf: InstrumentLeaf, lots: int) -> int:
         """At which a leg changes hands, micro-USD per lot; `lots` positive if the account gives them."""
@@ -179,11 +182,12 @@ class Case:
 
     def after(self, takes: Sequence[tuple[int, int]]) -> Holding:
         """The account after takes."""
-        holding = self.start
-        for instrument, lots in takes:
+        key = tuple(takes)
+        if key not in self._holdings:
+            instrument, lots = key[-1]
             leaf = self.view.leaves[instrument]
-            holding = holding.moved(leaf, -lots, self.price(leaf, lots))
-        return holding
+            self._holdings[key] = self.after(key[:-1]).moved(leaf, -lots, self.price(leaf, lots))
+        return self._holdings[key]
 
     def taker(self, mine: Holding, takes: Sequence[tuple[int, int]]) -> Holding:
         """The taker after takes, without the reward."""
@@ -217,6 +221,12 @@ class Case:
 
     def settled(self, takes: Sequence[tuple[int, int]]) -> Settled:
         """What becomes of the account with these takes, whether or not the contract lets them pass."""
+        key = tuple(takes)
+        if key not in self._settled:
+            self._settled[key] = self._settle(key)
+        return self._settled[key]
+
+    def _settle(self, takes: tuple[tuple[int, int], ...]) -> Settled:
         holding = self.after(takes)
         bare = self.judge(holding)
         collateral = holding.content.collateral

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -180,11 +181,11 @@ class Book:
 
     def open_interest(self) -> dict[int, int]:
         """Lots held long by instrument id (as many are short)."""
-        total: dict[int, int] = {}
+        total: defaultdict[int, int] = defaultdict(int)
         for state in self.accounts.values():
             for instrument, lots in state.positions.items():
-                total[instrument] = total.get(instrument, 0) + max(lots, 0)
-        return total
+                total[instrument] += lots if lots > 0 else 0
+        return dict(total)
 
     @property
     def short(self) -> int:
@@ -209,13 +210,13 @@ class Book:
         cash = sum(state.cash for state in self.accounts.values())
         if cash != self.tokens_held:
             raise BookError(f"sum of cash {cash} is not tokens held {self.tokens_held}")
-        net = {instrument: -lots for instrument, lots in self.collateral.items()}
+        net = defaultdict(int, {instrument: -lots for instrument, lots in self.collateral.items()})
         for number, state in self.accounts.items():
+            size = 0
             for instrument, lots in state.positions.items():
-                net[instrument] = net.get(instrument, 0) + lots
-            if number == CLEARING:
-                continue
-            if len(state.positions) > MAX_POSITIONS or sum(map(abs, state.positions.values())) >= MAX_SUM_ABS:
+                net[instrument] += lots
+                size += abs(lots)
+            if (size >= MAX_SUM_ABS or len(state.positions) > MAX_POSITIONS) and number != CLEARING:
                 raise BookError(f"account {number} holds more than an account may")
         wrong = [instrument for instrument, lots in net.items() if lots]
         if wrong:

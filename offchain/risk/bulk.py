@@ -163,27 +163,22 @@ class BulkBook:
         """
         place = {key: at for at, key in enumerate(instruments)}
         accounts = sorted(positions)
-        indptr: list[int] = [0]
-        columns: list[int] = []
-        lots: list[int] = []
-        for account in accounts:
-            held = positions[account]
-            keys = sorted(key for key in held if held[key])
-            try:
-                columns += [place[key] for key in keys]
-            except KeyError as error:
-                raise ValueError(f"account {account} holds {error.args[0]:#x}, which is no instrument here") from None
-            lots += [held[key] for key in keys]
-            indptr.append(len(lots))
+        keys = [sorted(positions[account]) for account in accounts]
+        lots = [positions[account][key] for account, own in zip(accounts, keys, strict=True) for key in own]
         if lots and not -MAX_SUM_ABS < min(lots) <= max(lots) < MAX_SUM_ABS:
             raise ValueError("a position is not below 2^32 lots")
-        return cls(
-            instruments,
-            accounts,
-            np.array(indptr, dtype=np.int64),
-            np.array(columns, dtype=np.int32),
-            np.array(lots, dtype=np.int64),
-        )
+        size: Ints = np.array(lots, dtype=np.int64)
+        columns = np.array([place.get(key, -1) for own in keys for key in own], dtype=np.int32)
+        owner = np.repeat(np.arange(len(accounts)), np.array([len(own) for own in keys], dtype=np.int64))
+        held = size != 0
+        strangers = np.flatnonzero(held & (columns < 0))
+        if len(strangers):
+            account = accounts[owner[strangers[0]]]
+            unknown = next(key for key, amount in sorted(positions[account].items()) if amount and key not in place)
+            raise ValueError(f"account {account} holds {unknown:#x}, which is no instrument here")
+        counts = np.bincount(owner[held], minlength=len(accounts))
+        indptr = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+        return cls(instruments, accounts, indptr, columns[held], size[held])
 
     def evaluate_vectors(self, arrays: Ints, c_long: Ints, c_short: Ints) -> BulkVectors:
         """Scenario vectors and close-out of every account.

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import add
 from typing import NamedTuple
 
 from offchain.instruments import Instrument, InstrumentLeaf, Kind
@@ -192,7 +193,7 @@ def _closeout(leaf: InstrumentLeaf, lots: int) -> int:
 
 
 def _add(vector: Iterable[int], array: Sequence[int], lots: int) -> Vector:
-    return tuple(a + lots * v for a, v in zip(vector, array, strict=True))
+    return tuple([a + lots * v for a, v in zip(vector, array, strict=True)])
 
 
 def scenario_vector(positions: Mapping[int, int], leaves: Mapping[int, InstrumentLeaf]) -> dict[int, Vector]:
@@ -313,9 +314,13 @@ def evaluate(content: Content, cash: int, params: MarginParams) -> Margin:
     content : margin content. cash : signed micro-USD.
     params : of the epoch's policy. The credit is floored and the initial requirement ceiled: both against the account.
     """
-    mark = sum(vector[0] for vector in content.vectors)
-    apart = sum(vector[0] - min(vector) for vector in content.vectors)
-    joint = mark - min(map(sum, zip(*content.vectors, strict=True)), default=0)
+    mark = apart = 0
+    total: Iterable[int] = (0,) * SCENARIOS
+    for place, vector in enumerate(content.vectors):
+        mark += vector[0]
+        apart += vector[0] - min(vector)
+        total = map(add, total, vector) if place else vector
+    joint = mark - min(total)
     risk = apart - params.kappa * (apart - joint) // BASIS
     closeout = content.closeout + (params.reserve if content.count else 0)
     pv = cash + mark
