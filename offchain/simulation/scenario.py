@@ -194,7 +194,7 @@ class Scenario:
     paid.
     poster_fee : gwei a gas that posters of epochs pay at most. insurance : USD in the fund at first.
     leave : time at which every owner takes out what it can, seconds; 0 never.
-    guard : whose absence must make a check fail. seeds : how many `--seeds` runs by default.
+    guard : whose absence must make a check fail.
     source, settings, short : what `load` was asked for, with which values in the place of the file's.
     """
 
@@ -222,7 +222,6 @@ class Scenario:
     leave: int
     guard: str
     checks: tuple[CheckSpec, ...]
-    seeds: int
     file: str = ""
     source: str = ""
     settings: tuple[tuple[str, str], ...] = ()

@@ -55,7 +55,7 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
     top = root.section(
         "name", "title", "purpose", "history", "start", "duration", "cadence", "committee", "chain", "insurance",
         "underlyings", "groups",
-        "accounts", "keepers", "attackers", "faults", "leave", "policy", "guard", "checks", "seeds",
+        "accounts", "keepers", "attackers", "faults", "leave", "policy", "guard", "checks",
         "short",
     )  # fmt: skip
     duration = top.seconds("duration", least=60, most=90 * 86_400)
@@ -106,7 +106,6 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
         leave=top.seconds("leave", 0, 0, horizon),
         guard=top.choice("guard", tuple(GUARDS)),
         checks=tuple(_check(each, numbers) for each in top.get("checks").items(1)),
-        seeds=top.whole("seeds", 20, 1, 1_000_000),
         file=name,
     )
     _unique(top, "checks", [c.name for c in scenario.checks])

@@ -31,6 +31,8 @@ from offchain.config import BallastError
 from offchain.simulation.records import RunResult
 
 CODE = Path(__file__).resolve().parent.parent
+WORKERS_WAIT = 30
+"""Seconds for which a Dask cluster may be without workers."""
 
 
 @dataclass(frozen=True)
@@ -271,20 +273,34 @@ def _pool(runner: Runner, todo: Sequence[Job], workers: int) -> Iterator[Outcome
             return
 
 
+def _attempt_there(runner: Runner, job: Job, code: str) -> Outcome:
+    """`attempt` in another process, which may have other programs: what they say is not kept under this code's key."""
+    if code_key() != code:
+        return Outcome(job, False, error="the worker has other code: install this version there, restart the worker")
+    return attempt(runner, job)
+
+
 def _dask(runner: Runner, todo: Sequence[Job], address: str) -> Iterator[Outcome]:
     """On a Dask cluster."""
     try:
         from distributed import Client, as_completed
     except ImportError as problem:
         raise BallastError(
-            "Dask is not installed: install the package `distributed`, or leave --dask away"
+            "Dask is not installed: install the extra `cluster` (pip install 'ballast[cluster]', or the package "
+            "`distributed`), or leave --dask away"
         ) from problem
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError) as problem:
         raise BallastError(f"no Dask scheduler at {address}: {problem}") from problem
     with client:
-        sent = {client.submit(attempt, runner, job, pure=False): job for job in todo}
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_WAIT)
+        except TimeoutError as problem:
+            raise BallastError(
+                f"the Dask scheduler at {address} has no workers: start one with `dask worker {address}`"
+            ) from problem
+        sent = {client.submit(_attempt_there, runner, job, code_key(), pure=False): job for job in todo}
         for future in as_completed(list(sent)):
             job = sent.pop(future)
             yield future.result() if future.status == "finished" else Outcome(job, False, error=str(future.exception()))

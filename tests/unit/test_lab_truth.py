@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from offchain.simulation.laboratory import run
 from offchain.simulation.records import RunResult
 from offchain.simulation.scenario import parse
 
-TINY = """
-name: tiny
-title: One owner and one keeper
-purpose: Whose price is the truth?
-history: {figures: none, failure: none, must_hold: none, source: none}
-start: 2020-03-12T06:00:00Z
-duration: 12m
-cadence: {slot: 1m, max_age: 2m, fallback_delay: 2m}
-chain: {block_time: 12s}
-insurance: 100_000
-underlyings:
-  ETH:
-    number: 2
-    price: 200
-    lots_per_unit: 100
-    depth: 20_000
-    volatility: 1.0
-    scan_range: 18%
-    feed: true
-    prices: {path: [[0s, 200], [3m, 198], [5m, 180], [6m, 158], [12m, 156]]}
-groups:
-  - {role: maker, count: 1, underlying: ETH, equity: 3_000_000, usage: 10%}
-  - {role: retail, count: 1, underlying: ETH, equity: 20_000, usage: 95%, side: long}
-keepers:
-  - {name: slow, capital: 1_000_000, latency: 45s, bad_debt: true}
-guard: provisional
-checks:
-  - {name: nobody is liquidated wrongly, measure: wrongful_liquidations, op: "<=", limit: 0}
-"""
+TINY = (Path(__file__).parent / "scenario_tiny.yaml").read_text(encoding="utf-8")
 
 
 def kinds(result: RunResult) -> list[str]:
