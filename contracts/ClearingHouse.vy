@@ -25,6 +25,7 @@ from interfaces import IRiskOracle
 from lib import constants
 from lib import engine
 from lib import instrument
+from lib import kept_policy
 from lib import margin
 from lib import merkle
 from lib import orders
@@ -47,7 +48,6 @@ exports: (
 
 
 _PRICE_LIMIT: constant(int256) = 2**64
-_POSITION_AT: constant(uint256) = 15  # of the policy's shocks: most lots of an account as a share of depth, 1e-6
 _ONE_E6: constant(uint256) = 1_000_000
 
 
@@ -150,7 +150,8 @@ def trade(
     fee: uint256 = 0
     funding: int256 = 0
     word: uint256 = 0
-    fee, funding, word = self._terms(
+    share: uint256 = 0
+    fee, funding, word, share = self._terms(
         instrument_,
         price,
         lots,
@@ -178,7 +179,7 @@ def trade(
         one, two = extcall engine.ledger.exchange(maker.account, taker.account, id, lots, cash, latest.epoch, fee)
 
     if not (maker_shrinks and taker_shrinks):
-        self._limit(word, 0 if maker_shrinks else one.head, 0 if taker_shrinks else two.head)
+        self._limit(word, share, 0 if maker_shrinks else one.head, 0 if taker_shrinks else two.head)
 
     # What they are worth now.
     content_one = margin._apply(content_one, instrument_, change, maker_before, one.head)
@@ -283,7 +284,7 @@ def check(account: uint256, witness: IMargin.Witness) -> IMargin.Margin:
 @internal
 def _terms(
     leg: IMargin.Leg, price: int256, lots: uint256, latest: IRiskOracle.Latest, shrinks: bool
-) -> (uint256, int256, uint256):
+) -> (uint256, int256, uint256, uint256):
     """
     @dev Whether an instrument may be traded at a price, and at what fee. With index price `I`, `L` lots per unit, mark `m`:
 
@@ -295,13 +296,18 @@ def _terms(
     @param lots Lots, below 2^32.
     @param latest The latest epoch.
     @param shrinks Whether both positions shrink.
-    @return uint256, int256, uint256 Fee of each side in micro-USD; what a perpetual's price is reduced by, `F`, in micro-USD
-            per lot; the underlying's word.
+    @return uint256, int256, uint256, uint256 Fee of each side in micro-USD; what a perpetual's price is reduced by, `F`, in
+            micro-USD per lot; the underlying's word; most lots of an
+            account as a share of its depth, 1e-6.
     """
     id: uint256 = instrument._id(leg.meta)
     kind: uint256 = instrument._kind(id)
     assert kind >= constants.PERPETUAL and kind <= constants.PUT, "house: not a derivative"
-    assert staticcall registry.is_listed(id), "house: instrument not listed"
+    policy: address = empty(address)
+    standing: uint256 = 0
+    paused: bool = False
+    policy, standing, paused = staticcall registry.standing(id, not shrinks)
+    assert standing != 0, "house: instrument not listed"
     word: uint256 = staticcall engine.oracle.mark(instrument._underlying(id))
     if not shrinks:
         assert latest.fresh, "house: oracle is not fresh"
@@ -310,11 +316,13 @@ def _terms(
         assert (word >> 72) & constants.MASK_8 == constants.LIVE, "house: close-only"
         expiry: uint256 = instrument._expiry(id)
         assert expiry == 0 or block.timestamp < expiry, "house: close-only"
-        assert not staticcall registry.delisted(id), "house: close-only"
+        assert standing == 1, "house: close-only"
         assert (word >> 64) & constants.MASK_8 <= constants.FEED_AGREES, "house: feed does not agree"
-        assert not staticcall registry.paused(constants.PAUSE_RISK), "house: opening risk is paused"
+        assert not paused, "house: opening risk is paused"
 
-    listed: uint256 = staticcall registry.underlying(instrument._underlying(id))
+    listed: uint256 = 0
+    share: uint256 = 0
+    listed, share = kept_policy._trade_terms(policy, instrument._underlying(id))
     lots_per_unit: uint256 = (listed >> 208) & constants.MASK_32
     index: uint256 = (word >> 176) & constants.MASK_64
     funding: int256 = 0
@@ -326,22 +334,23 @@ def _terms(
     band: uint256 = ((latest.margin >> 224) & constants.MASK_16) * index
     assert 2 * scale * distance <= 2 * band + scale * convert(abs(mark), uint256), "house: price outside the band"
     fee: uint256 = ((latest.margin >> 208) & constants.MASK_16) * index * lots
-    return (fee + scale - 1) // scale, funding, listed
+    return (fee + scale - 1) // scale, funding, listed, share
 
 
 @view
 @internal
-def _limit(listed: uint256, one: uint256, two: uint256):
+def _limit(listed: uint256, share: uint256, one: uint256, two: uint256):
     """
     @dev An account that opens holds at most a share of the underlying's depth. Lots of its other underlyings count too, so the
          sum that the ledger keeps serves, and the limit is never less strict than by underlying. If both open, open interest
          may have risen; if one shrinks, it has not.
     @param listed The underlying's word: depth in bits 79..32, limit of open interest in bits 31..16.
+    @param share Most lots of an account as a share of depth, 1e-6.
     @param one Head after the trade, `sum |q|` in its low bits, of an account that opens; else zero.
     @param two The other's likewise.
     """
     depth: uint256 = (listed >> 32) & constants.MASK_48
-    most: uint256 = depth * staticcall registry.shock(_POSITION_AT) // _ONE_E6
+    most: uint256 = depth * share // _ONE_E6
     assert one & constants.MASK_64 <= most and two & constants.MASK_64 <= most, "house: position limit"
     if one != 0 and two != 0:
         most = depth * ((listed >> 16) & constants.MASK_16) // 100

@@ -79,7 +79,7 @@ def deposit(
     id: uint256 = instrument._id(leg.meta)
     assert not staticcall registry.paused(constants.PAUSE_COLLATERAL), "collateral: deposits are paused"
     open: bool = instrument._status(leg.meta) == constants.OPEN
-    assert open and not staticcall registry.delisted(id), "collateral: token is close-only"
+    assert open and staticcall registry.delisted_at(id) == 0, "collateral: token is close-only"
     latest: IRiskOracle.Latest = staticcall engine.oracle.latest()
     state: ILedger.Account = self._owned(account)
     token: ILedger.Collateral = empty(ILedger.Collateral)

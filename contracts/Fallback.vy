@@ -32,7 +32,6 @@ from interfaces import IFallback
 from interfaces import ILedger
 from interfaces import ILiquidator
 from interfaces import IMargin
-from interfaces import IRegistry
 from interfaces import IRiskOracle
 from lib import claim
 from lib import constants
@@ -66,22 +65,19 @@ MAX_FOUND: constant(uint256) = 8  # of two accounts
 
 
 liquidator: public(immutable(ILiquidator))
-registry: public(immutable(IRegistry))
 
 
 @deploy
-def __init__(ledger: address, oracle: address, liquidator_: address, registry_: address):
+def __init__(ledger: address, oracle: address, liquidator_: address):
     """
-    @notice Bind the fallback to its ledger, oracle, liquidator and registry for ever.
+    @notice Bind the fallback to its ledger, oracle and liquidator for ever.
     @param ledger The ledger, which must name this contract as an engine.
     @param oracle The risk oracle.
     @param liquidator_ The liquidator, which knows the margin calls.
-    @param registry_ The registry, which knows the rows.
     """
-    assert liquidator_ != empty(address) and registry_ != empty(address), "fallback: address is zero"
+    assert liquidator_ != empty(address), "fallback: address is zero"
     engine.__init__(ledger, oracle)
     liquidator = ILiquidator(liquidator_)
-    registry = IRegistry(registry_)
 
 
 # Anyone
@@ -251,7 +247,7 @@ def _places(head: uint256, other: uint256, live: bool) -> DynArray[Found, MAX_FO
     @param other The other's, or zero.
     @param live Whether the oracle is live: then feeds count for disputed underlyings only.
     """
-    rows: uint256[40] = fallback._rows(staticcall registry.policy_code())
+    rows: uint256[40] = fallback._rows(staticcall engine.oracle.policy_code())
     found: DynArray[Found, MAX_FOUND] = []
     for i: uint256 in range(MAX_FOUND):
         word: uint256 = head if i < constants.MAX_UNDERLYINGS else other

@@ -38,6 +38,7 @@ initializes: ownable_2step[ownable := ownable]
 initializes: timelock
 initializes: feed_table
 initializes: token_table
+initializes: listing
 initializes: pauses[ownable := ownable]
 
 
@@ -49,6 +50,8 @@ exports: (
     timelock.delay,
     feed_table.feed,
     token_table.token,
+    listing.is_listed,
+    listing.delisted_at,
     pauses.guardian,
     pauses.paused,
     pauses.pause,
@@ -67,20 +70,15 @@ ABOUT_TOKEN: constant(uint256) = 3
 ABOUT_CHALLENGER: constant(uint256) = 4
 
 
-# @dev The contract that keeps the policy in force as its code: a zero byte, the policy's hash, `abi_encode(policy)`.
-# @custom:invariant policy_code.code[1:33] = keccak256 of the encoding that follows
-policy_code: public(address)
-
-
 # @dev The contracts that keep the policy proposed last and the one before; when the one in force was enacted, seconds.
 _proposed_code: address
 _previous_code: address
 _enacted_at: uint256
 
 
-# @dev Whether an instrument may be traded, and when it became close-only, seconds; zero if it is not.
-is_listed: public(HashMap[uint256, bool])
-delisted_at: public(HashMap[uint256, uint256])
+# @dev The contracts that keep the policies that are or were in force, by the last 32 bits of their hash: what the oracle knows
+#      of the policy of its latest epoch.
+policy_code_of: public(HashMap[uint256, address])
 
 
 # @dev Who may halt the oracle and slash members.
@@ -112,7 +110,7 @@ def __init__(
     pauses.guardian = guardian_
     for each: IRegistry.Feed in feeds_:
         self._check_feed(each)
-        feed_table._set(each, kept_policy._underlyings_of(self.policy_code))
+        feed_table._set(each, kept_policy._underlyings_of(pauses._low()))
     for each: IRegistry.Token in tokens_:
         self._list_token(each)
 
@@ -129,9 +127,7 @@ def delist(instruments: DynArray[uint256, MAX_LISTINGS]):
     """
     pauses._check_guardian()
     for instrument: uint256 in instruments:
-        assert self.is_listed[instrument], "registry: instrument not listed"
-        assert self.delisted_at[instrument] == 0, "registry: instrument already delisted"
-        self.delisted_at[instrument] = block.timestamp
+        listing._delist(instrument)
     log IRegistry.InstrumentsDelisted(instruments=instruments)
 
 
@@ -146,14 +142,12 @@ def list_instruments(instruments: DynArray[uint256, MAX_LISTINGS]):
     @param instruments Instrument ids.
     """
     ownable._check_owner()
-    underlyings: DynArray[uint256, constants.MAX_LISTED] = kept_policy._underlyings_of(self.policy_code)
+    underlyings: DynArray[uint256, constants.MAX_LISTED] = kept_policy._underlyings_of(pauses._low())
     last: uint256 = 0
     for instrument: uint256 in instruments:
         assert instrument > last, "registry: instruments not ascending"
         last = instrument
-        assert not self.is_listed[instrument], "registry: instrument already listed"
-        listing._check(instrument, underlyings, False)
-        self.is_listed[instrument] = True
+        listing._list(instrument, underlyings, False)
     log IRegistry.InstrumentsListed(instruments=instruments)
 
 
@@ -165,10 +159,7 @@ def relist(instruments: DynArray[uint256, MAX_LISTINGS]):
     """
     ownable._check_owner()
     for instrument: uint256 in instruments:
-        since: uint256 = self.delisted_at[instrument]
-        assert since != 0, "registry: instrument not delisted"
-        assert block.timestamp < since + timelock.delay, "registry: delisting is final"
-        self.delisted_at[instrument] = 0
+        listing._relist(instrument, timelock.delay)
     log IRegistry.InstrumentsRelisted(instruments=instruments)
 
 
@@ -197,7 +188,7 @@ def propose_policy(policy: IRegistry.Policy):
     """
     ownable._check_owner()
     proposed: bytes32 = self._keep(policy)
-    policies._check_succession(policy, kept_policy._underlyings_of(self.policy_code))
+    policies._check_succession(policy, kept_policy._underlyings_of(pauses._low()))
     ready_at: uint256 = timelock._propose(self._subject(ABOUT_POLICY, 0), proposed)
     log IRegistry.PolicyProposed(policy_hash=proposed, ready_at=ready_at, encoded=abi_encode(policy))
 
@@ -234,9 +225,9 @@ def enact_feed(feed: IRegistry.Feed):
     ownable._check_owner()
     timelock._enact(self._subject(ABOUT_FEED, feed.underlying), keccak256(abi_encode(feed)))
     if feed.source != empty(address):
-        limit: uint256 = kept_policy._word(self.policy_code, kept_policy.SHOCKS_AT + 32 * policies.DISPUTE_AT)
+        limit: uint256 = kept_policy._word(pauses._low(), kept_policy.SHOCKS_AT + 32 * policies.DISPUTE_AT)
         feed_table._check_agreement(feed, limit)
-    feed_table._set(feed, kept_policy._underlyings_of(self.policy_code))
+    feed_table._set(feed, kept_policy._underlyings_of(pauses._low()))
 
 
 @external
@@ -287,6 +278,17 @@ def enact_challenger(challenger: address):
 
 @view
 @external
+def policy_code() -> address:
+    """
+    @notice The contract that keeps the policy in force as its code: a zero byte, the policy's hash, `abi_encode(policy)`.
+    @custom:invariant policy_code.code[1:33] = keccak256 of the encoding that follows
+    @return address The contract.
+    """
+    return pauses._low()
+
+
+@view
+@external
 def terms(policy_hash: bytes32) -> IRegistry.Terms:
     """
     @notice What posting an epoch under a policy needs.
@@ -295,7 +297,7 @@ def terms(policy_hash: bytes32) -> IRegistry.Terms:
     @param policy_hash The policy.
     @return Terms See there.
     """
-    where: address = self.policy_code
+    where: address = pauses._low()
     current: bool = True
     if kept_policy._hash_of(where) != policy_hash:
         current = False
@@ -315,24 +317,12 @@ def terms(policy_hash: bytes32) -> IRegistry.Terms:
 
 @view
 @external
-def shock(index: uint256) -> uint256:
-    """
-    @notice One of the shocks and limits of the policy in force.
-    @param index 0 to 15 (docs/protocol.md, *Policy*).
-    @return uint256 1e-6, or slots.
-    """
-    assert index < 16, "registry: no such shock"
-    return kept_policy._word(self.policy_code, kept_policy.SHOCKS_AT + 32 * index)
-
-
-@view
-@external
 def policy_hash() -> bytes32:
     """
     @notice Hash of the policy in force.
     @return bytes32 `keccak256(abi_encode(policy))`.
     """
-    return kept_policy._hash_of(self.policy_code)
+    return kept_policy._hash_of(pauses._low())
 
 
 @view
@@ -343,18 +333,20 @@ def underlying(underlying: uint256) -> uint256:
     @param underlying Its number.
     @return uint256 The word.
     """
-    return kept_policy._underlying(self.policy_code, underlying)
+    return kept_policy._underlying(pauses._low(), underlying)
 
 
 @view
 @external
-def delisted(instrument: uint256) -> bool:
+def standing(instrument: uint256, opens: bool) -> (address, uint256, bool):
     """
-    @notice Whether an instrument is close-only for ever or until the owner relists it.
+    @notice What a trade asks, in one call.
     @param instrument Its id.
-    @return bool Whether it is.
+    @param opens Whether the trade opens risk.
+    @return address, uint256, bool The policy in force (`policy_code`); 0 if the instrument is not listed, 1 if it is, greater if
+            it is close-only; and, for a trade that opens risk, whether that is paused.
     """
-    return self.delisted_at[instrument] != 0
+    return (pauses._low(), listing._listings[instrument], opens and pauses._is_paused(constants.PAUSE_RISK))
 
 
 @view
@@ -416,14 +408,16 @@ def _enact():
     @dev One pointer moves: no reader sees a part of a policy.
     """
     where: address = self._proposed_code
-    before: address = self.policy_code
+    before: address = pauses._low()
     previous: bytes32 = empty(bytes32)
     if before != empty(address):
         previous = kept_policy._hash_of(before)
     self._previous_code = before
     self._enacted_at = block.timestamp
-    self.policy_code = where
-    log IRegistry.PolicyEnacted(policy_hash=kept_policy._hash_of(where), previous=previous)
+    pauses._set_low(where)
+    made: bytes32 = kept_policy._hash_of(where)
+    self.policy_code_of[convert(made, uint256) & constants.MASK_32] = where
+    log IRegistry.PolicyEnacted(policy_hash=made, previous=previous)
 
 
 @view
@@ -432,7 +426,7 @@ def _check_feed(feed: IRegistry.Feed):
     """
     @param feed A feed: of a listed underlying, with parameters in their bounds.
     """
-    kept_policy._underlying(self.policy_code, feed.underlying)
+    kept_policy._underlying(pauses._low(), feed.underlying)
     feed_table._check(feed)
 
 
@@ -441,8 +435,6 @@ def _list_token(token: IRegistry.Token):
     """
     @param token A collateral token.
     """
-    listing._check(token.instrument, kept_policy._underlyings_of(self.policy_code), True)
-    assert not self.is_listed[token.instrument], "registry: instrument already listed"
-    word: uint256 = kept_policy._underlying(self.policy_code, ids._underlying(token.instrument))
-    self.is_listed[token.instrument] = True
+    listing._list(token.instrument, kept_policy._underlyings_of(pauses._low()), True)
+    word: uint256 = kept_policy._underlying(pauses._low(), ids._underlying(token.instrument))
     token_table._list(token, (word >> 208) & constants.MASK_32)

@@ -32,6 +32,8 @@ from interfaces import IRiskOracle
 from lib import constants
 from lib import feed as feeds
 from lib import grace
+from lib import headers
+from lib import kept_policy
 from lib import mark_table
 
 
@@ -46,9 +48,6 @@ exports: (
     grace.grace_until,
     mark_table.mark,
 )
-
-
-HEADER_DOMAIN: constant(bytes32) = keccak256("ballast.header.v1")
 
 
 # @dev How many header hashes are kept.
@@ -164,7 +163,7 @@ def post(header: IRiskOracle.Header, mask: uint256, signature: Bytes[256]):
     assert block.timestamp - timestamp <= max_age, "oracle: timestamp too old"
     if last & HALTED_BIT != 0:
         assert epoch > self._halted, "oracle: epoch is not newer than the halted one"
-    self._check_snapshot(convert(header.snapshot_block, uint256), header.snapshot_hash)
+    headers._check_snapshot(convert(header.snapshot_block, uint256), header.snapshot_hash)
     assert header.shortfall <= constants.MASK_64, "oracle: shortfall out of range"
 
     terms: IRegistry.Terms = staticcall registry.terms(header.policy_hash)
@@ -174,7 +173,7 @@ def post(header: IRiskOracle.Header, mask: uint256, signature: Bytes[256]):
 
     header_hash: bytes32 = keccak256(abi_encode(header))
     committee_set: uint256 = convert(header.committee_set, uint256)
-    digest: bytes32 = self._digest(header_hash, epoch, committee_set)
+    digest: bytes32 = headers._digest(header_hash, epoch, committee_set)
     verified: bool = staticcall committee.verify(committee_set, digest, mask, signature)
     assert verified, "oracle: signature does not verify"
 
@@ -216,6 +215,9 @@ def reinstate(header: IRiskOracle.Header):
     assert keccak256(abi_encode(header)) == kept, "oracle: not the epoch before"
     self._account_root = header.account_root
     self._instrument_root = header.instrument_root
+    policy_end: uint256 = convert(header.policy_hash, uint256) & constants.MASK_32
+    self._clock = (last & ~(constants.MASK_32 << POLICY_SHIFT)) | (policy_end << POLICY_SHIFT)
+    self._margin = kept_policy._word(self._policy_code(), kept_policy.MARGIN_AT)
     for word: uint256 in header.marks:
         mark_table._dispute(word)
     log IRiskOracle.Reinstated(epoch=convert(header.epoch, uint256), header_hash=kept)
@@ -352,6 +354,17 @@ def feed_price(underlying: uint256) -> (uint256, bool, uint256):
 
 @view
 @external
+def policy_code() -> address:
+    """
+    @notice The contract that keeps the policy of the latest epoch, whose rows its vectors follow: also when another came into
+            force since.
+    @return address Its code is the policy (Registry.vy); zero before the first epoch.
+    """
+    return self._policy_code()
+
+
+@view
+@external
 def shortfall() -> uint256:
     """
     @notice Total shortfall that the latest header states.
@@ -384,7 +397,7 @@ def digest(header: IRiskOracle.Header) -> bytes32:
     @param header The header.
     @return bytes32 The digest.
     """
-    return self._digest(
+    return headers._digest(
         keccak256(abi_encode(header)),
         convert(header.epoch, uint256),
         convert(header.committee_set, uint256),
@@ -415,6 +428,15 @@ def _latest() -> IRiskOracle.Latest:
 
 @view
 @internal
+def _policy_code() -> address:
+    """
+    @return address The contract that keeps the policy of the latest epoch.
+    """
+    return staticcall registry.policy_code_of((self._clock >> POLICY_SHIFT) & constants.MASK_32)
+
+
+@view
+@internal
 def _is_fresh(word: uint256) -> bool:
     """
     @param word The clock's word.
@@ -422,29 +444,3 @@ def _is_fresh(word: uint256) -> bool:
                  that of the world.
     """
     return word & HALTED_BIT == 0 and block.timestamp <= ((word >> TIME_SHIFT) & MASK_48) + max_age
-
-
-@view
-@internal
-def _digest(header_hash: bytes32, epoch: uint256, committee_set: uint256) -> bytes32:
-    """
-    @dev It names chain, contract, set and epoch, so that a signature is good for one slot of one oracle.
-    @param header_hash Hash of the header.
-    @param epoch Its epoch.
-    @param committee_set Its committee set.
-    @return bytes32 The digest.
-    """
-    return keccak256(abi_encode(HEADER_DOMAIN, chain.id, self, committee_set, epoch, header_hash))
-
-
-@view
-@internal
-def _check_snapshot(number: uint256, snapshot: bytes32):
-    """
-    @dev Positions are those of a block of this very chain: after a reorganisation the header is refused.
-    @param number The snapshot's block.
-    @param snapshot Its hash.
-    """
-    assert number < block.number, "oracle: snapshot in the future"
-    assert number + 256 >= block.number, "oracle: snapshot too old"
-    assert blockhash(number) == snapshot, "oracle: snapshot of another chain"

@@ -28,6 +28,7 @@ from lib import constants
 from lib import engine
 from lib import fallback
 from lib import instrument
+from lib import kept_policy
 from lib import merkle
 from lib import risk_array
 
@@ -49,8 +50,7 @@ LAST_INDEX: constant(uint256) = 4
 #      second of oracle-live time.
 RECORD_WINDOW: constant(uint256) = 1800
 DISPUTE_DELAY: constant(uint256) = 7200
-
-DISPUTE_AT: constant(uint256) = 12  # of the policy's shocks: how far a price may be from the feed's, 1e-6
+DISPUTE_AT: constant(uint256) = kept_policy.SHOCKS_AT + 32 * 12  # how far a price may be from the feed's, 1e-6
 ONE_E6: constant(uint256) = 1_000_000
 FINAL: constant(uint256) = 2**255
 BIAS: constant(int256) = 2**127
@@ -161,7 +161,8 @@ def finalize_price(underlying: uint256, expiry: uint256):
     feed: uint256 = self.feed_price_at[key]
     if feed != 0:
         apart: uint256 = price - feed if price > feed else feed - price
-        assert apart * ONE_E6 <= feed * staticcall registry.shock(DISPUTE_AT), "settlement: price is disputed"
+        limit: uint256 = kept_policy._word(staticcall registry.policy_code(), DISPUTE_AT)
+        assert apart * ONE_E6 <= feed * limit, "settlement: price is disputed"
     self._finalize(underlying, expiry, price, COMMITTEE)
 
 
@@ -223,7 +224,7 @@ def begin_exit(underlying: uint256):
         root=latest.instrument_root,
         mark=staticcall engine.oracle.mark(underlying),
         price=price,
-        policy_code=staticcall registry.policy_code(),
+        policy_code=staticcall engine.oracle.policy_code(),
     )
     engine._enter()
     extcall engine.ledger.close_underlying(underlying)

@@ -181,6 +181,7 @@ def take_over(bid: ITakeover.Bid, witness: IMargin.Witness):
         before=found,
         after=after,
     )
+    self._clear_call(bid.account, witness)
     engine._leave()
 
 
@@ -202,6 +203,7 @@ def absorb(account: uint256):
     engine._move_cash(constants.SHORTFALL, account, shortfall, constants.SHORTFALL_RECORDED)
     self._auctions[account] = 0
     log ITakeover.Absorbed(account=account, insurance=insurance, shortfall=shortfall)
+    self._clear_call(account, empty(IMargin.Witness))
     engine._leave()
 
 
@@ -255,6 +257,20 @@ def quote(account: uint256, witness: IMargin.Witness) -> (uint256, uint256, uint
 
 
 # Internal
+
+
+@internal
+def _clear_call(account: uint256, witness: IMargin.Witness):
+    """
+    @dev Strike out the margin call of an account that ends HEALTHY here: its owner begins without one.
+    @param account The account.
+    @param witness Its witness.
+    """
+    called: bool = False
+    live: uint256 = 0
+    called, live = staticcall liquidator.called_at(account)
+    if called:
+        extcall liquidator.clear_call(account, witness)
 
 
 @view

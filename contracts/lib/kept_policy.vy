@@ -18,6 +18,8 @@ COUNT_AT: constant(uint256) = HASH_AT + 1952
 UNDERLYINGS_AT: constant(uint256) = HASH_AT + 1984
 LIST_BYTES: constant(uint256) = 32 + 32 * constants.MAX_LISTED
 SHOCKS_AT: constant(uint256) = MARGIN_AT + 41 * 32
+TRADE_AT: constant(uint256) = SHOCKS_AT + 15 * 32
+TRADE_BYTES: constant(uint256) = 96 + LIST_BYTES - 32
 
 
 @view
@@ -67,4 +69,21 @@ def _underlying(where: address, underlying: uint256) -> uint256:
         word: uint256 = self._word(where, UNDERLYINGS_AT + 32 * i)
         if word >> 240 == underlying:
             return word
+    raise "registry: underlying is not listed"
+
+
+@view
+@internal
+def _trade_terms(where: address, underlying: uint256) -> (uint256, uint256):
+    """
+    @dev What a trade needs, in one read: shock 15, an offset, the count and the list stand side by side.
+    @param where The policy's contract.
+    @param underlying An underlying's number.
+    @return uint256, uint256 Its word; most lots of an account as a share of depth, 1e-6.
+    """
+    kept: Bytes[TRADE_BYTES] = slice(where.code, TRADE_AT, TRADE_BYTES)
+    for i: uint256 in range(convert(extract32(kept, 64), uint256), bound=constants.MAX_LISTED):
+        word: uint256 = convert(extract32(kept, 96 + 32 * i), uint256)
+        if word >> 240 == underlying:
+            return word, convert(extract32(kept, 0), uint256)
     raise "registry: underlying is not listed"

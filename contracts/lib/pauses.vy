@@ -15,9 +15,22 @@ from lib import constants
 uses: ownable
 
 
-# @dev Who may pause, besides the owner, and what is paused (constants.vy).
+# @dev Who may pause, besides the owner.
 guardian: public(address)
-paused: public(HashMap[uint256, bool])
+
+# @dev What is paused: bit `160 + action` (constants.vy). The low 160 bits are the registry's: an address that whoever asks for a
+#      pause needs too, so that one word tells both.
+_word: uint256
+
+
+@view
+@external
+def paused(action: uint256) -> bool:
+    """
+    @notice Whether an action is paused.
+    @param action 1, 2 or 3 (constants.vy).
+    """
+    return self._is_paused(action)
 
 
 @external
@@ -28,7 +41,7 @@ def pause(action: uint256):
     """
     self._check_guardian()
     assert action >= constants.PAUSE_RISK and action <= constants.PAUSE_OPENING, "registry: action cannot be paused"
-    self.paused[action] = True
+    self._word |= 1 << (160 + action)
     log IRegistry.PauseSet(action=action, paused=True)
 
 
@@ -39,8 +52,8 @@ def unpause(action: uint256):
     @param action The action.
     """
     ownable._check_owner()
-    assert self.paused[action], "registry: action is not paused"
-    self.paused[action] = False
+    assert self._is_paused(action), "registry: action is not paused"
+    self._word &= ~(1 << (160 + action))
     log IRegistry.PauseSet(action=action, paused=False)
 
 
@@ -62,3 +75,30 @@ def _check_guardian():
     @dev The owner may do what the guardian may.
     """
     assert msg.sender == self.guardian or msg.sender == ownable.owner, "registry: caller is not the guardian"
+
+
+@view
+@internal
+def _is_paused(action: uint256) -> bool:
+    """
+    @param action An action.
+    @return bool Whether it is paused.
+    """
+    return action < 96 and self._word >> (160 + action) & 1 != 0
+
+
+@view
+@internal
+def _low() -> address:
+    """
+    @return address What the low bits of the word name.
+    """
+    return convert(self._word & (2**160 - 1), address)
+
+
+@internal
+def _set_low(where: address):
+    """
+    @param where What they name from now on.
+    """
+    self._word = self._word >> 160 << 160 | convert(where, uint256)

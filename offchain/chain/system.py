@@ -149,7 +149,7 @@ class System:
         liquidator = chain.deploy(made("Liquidator"), ledger, oracle, registry, coin, sender=deployer)
         settlement = chain.deploy(made("Settlement"), ledger, oracle, registry, sender=deployer)
         takeover = chain.deploy(made("Takeover"), ledger, oracle, liquidator, cadence.auction, sender=deployer)
-        fallback = chain.deploy(made("Fallback"), ledger, oracle, liquidator, registry, sender=deployer)
+        fallback = chain.deploy(made("Fallback"), ledger, oracle, liquidator, sender=deployer)
         examiner = chain.deploy(made("Examiner"), ledger, oracle, sender=deployer)
         collateral = chain.deploy(made("Collateral"), ledger, oracle, registry, sender=deployer)
         engines = (clearing, liquidator, settlement, takeover, fallback, examiner, collateral)
@@ -178,7 +178,6 @@ class System:
             "takeover.liquidator": (self.takeover.call.liquidator(), self.liquidator),
             "fallback.liquidator": (self.fallback.call.liquidator(), self.liquidator),
             "liquidator.registry": (self.liquidator.call.registry(), self.registry),
-            "fallback.registry": (self.fallback.call.registry(), self.registry),
         }
         for name in _ENGINES:
             links[f"{name}.ledger"] = (getattr(self, name).call.ledger(), self.ledger)

@@ -97,7 +97,7 @@ def test_takeover__started__bid_for__taken_over__and_audited() -> None:
     pv = flow.desk.margin(flow.long)[0]
     flow.bot.database = Database()  # a new keeper, so that it looks again under the same epoch
     names = flow.look()
-    assert names[-1] == "TakenOver"
+    assert names[-2:] == ["TakenOver", "CallCleared"]
     assert flow.desk.ledger.call.account(flow.long)[0] == flow.desk.keys[4].address
     assert flow.desk.margin(flow.long)[4] == 0
     record = flow.audited.record()
@@ -136,7 +136,7 @@ def test_debt__taken__absorbed__and_repaid() -> None:
     assert flow.look() == ["MarginCalled", "Liquidated"]
     debt, funds = -flow.cash(flow.long), flow.cash(INSURANCE)
     assert debt > funds > 0
-    assert flow.look() == ["Absorbed"]
+    assert flow.look() == ["Absorbed", "CallCleared"]
     assert (flow.cash(flow.long), flow.cash(SHORTFALL)) == (0, funds - debt)
     flow.desk.pay(INSURANCE, dollars(1_000), flow.stranger)
     assert flow.look() == ["ShortfallRepaid"]

@@ -26,7 +26,7 @@ UNREACHABLE: dict[str, str] = {
     r"ledger: (counts are false|no such kind|no such underlying|not entered|one account on both sides)": GUARD,
     r"ledger: (not enough tokens held|more tokens than it has)": GUARD,
     r"margin: .*|merkle: no leaves|fallback: (price out of range|too few rows|underlying has no mark)": GUARD,
-    r"registry: no such shock|feed: too little gas|settlement: underlying has no mark": GUARD,
+    r"feed: too little gas|settlement: underlying has no mark": GUARD,
 }
 
 _STATES = ("HEALTHY", "MARGIN_CALL", "LIQUIDATABLE", "BANKRUPT")

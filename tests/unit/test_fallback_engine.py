@@ -202,6 +202,5 @@ def test_liquidate__bad_calls__revert(case: Silence) -> None:
 def test_deployment__addresses() -> None:
     desk = Aftermath().desk
     system, owner, code = desk.system, desk.keys[0], artifact("Fallback")
-    for args in ((ZERO, system.registry), (system.liquidator, ZERO)):
-        refused = reason(desk.chain.deploy, code, system.ledger, system.oracle, *args, sender=owner)
-        assert refused == "fallback: address is zero"
+    refused = reason(desk.chain.deploy, code, system.ledger, system.oracle, ZERO, sender=owner)
+    assert refused == "fallback: address is zero"

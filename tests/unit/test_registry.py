@@ -86,9 +86,6 @@ def test_deploy__default_policy__in_force(chain: RevmChain, registry: Contract) 
     terms = (True, policy.margin.word, 50_000, 30_000, tuple(DEFAULT[4]), ())
     assert registry.call.policy_hash() == policy.hash
     assert registry.call.terms(policy.hash) == terms
-    assert [registry.call.shock(i) for i in range(16)] == DEFAULT[3]
-    with pytest.raises(Reverted, match="registry: no such shock"):
-        registry.call.shock(16)
     assert registry.call.proposal(1, 0) == (ZERO, 0)
     assert registry.call.delay() == DELAY
     assert registry.call.owner() == chain.accounts[0].address

@@ -138,11 +138,11 @@ def test_delist__close_only_at_once__taken_back_until_it_is_final(office: Office
     refused("registry: instrument not delisted", send.relist, [PERP], sender=office.owner)
     receipt = send.delist([PERP], sender=office.guardian)
     assert receipt.event("InstrumentsDelisted").args == {"instruments": (PERP,)}
-    assert (call.delisted(PERP), call.delisted_at(PERP), call.is_listed(PERP)) == (True, receipt.timestamp, True)
+    assert (call.delisted_at(PERP), call.is_listed(PERP)) == (receipt.timestamp, True)
     refused("registry: instrument already delisted", send.delist, [PERP], sender=office.owner)
     receipt = send.relist([PERP], sender=office.owner)
     assert receipt.event("InstrumentsRelisted").args == {"instruments": (PERP,)}
-    assert (call.delisted(PERP), call.delisted_at(PERP)) == (False, 0)
+    assert call.delisted_at(PERP) == 0
     began = send.delist([PERP], sender=office.owner).timestamp
     office.chain.set_next_timestamp(began + DELAY)
     refused("registry: delisting is final", send.relist, [PERP], sender=office.owner)

@@ -210,6 +210,8 @@ def test_take_over__account_changes_hands_and_the_price_goes_to_an_heir(case: Au
     assert desk.margin(account) == after
     assert after[4] == 0
     assert desk.book.positions(account) == {BTC_PERP: 40}
+    assert receipt.event("CallCleared").args["account"] == account  # its new owner begins without a call
+    assert desk.liquidator.call.called_at(account) == (False, 0)
     desk.withdraw(heir, price, case.long_key, NOTHING)
     assert reason(case.bid, top_up=0) == "takeover: account is above maintenance margin"
 
@@ -277,14 +279,16 @@ def test_absorb__an_empty_account_in_debt(case: Auction) -> None:
     assert reason(absorb, INSURANCE, sender=case.stranger) == "takeover: reserved account"
     assert reason(absorb, case.account, sender=case.stranger) == "takeover: account has positions"
     assert reason(absorb, case.taker, sender=case.stranger) == "takeover: account has no debt"
-    broke = Auction(6_900, called=False, insurance=0)
+    broke = Auction(6_900, called=True, insurance=0)
     desk = broke.desk
     desk.pay(INSURANCE, dollars(2), broke.stranger)
     funds = broke.cash(INSURANCE)
     desk.liquidate(broke.account, broke.taker, {BTC_PERP: 40}, broke.keeper)
     debt = -broke.cash(broke.account)
     assert debt > funds
+    assert desk.liquidator.call.called_at(broke.account)[0]
     receipt = broke.takeover.send.absorb(broke.account, sender=broke.stranger)
+    assert desk.liquidator.call.called_at(broke.account) == (False, 0)
     assert receipt.event("Absorbed").args == {
         "account": broke.account, "insurance": funds, "shortfall": debt - funds,
     }  # fmt: skip

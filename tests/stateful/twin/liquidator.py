@@ -318,6 +318,7 @@ class TakeoverTwin(LiquidatorTwin):
         self.move_cash(SHORTFALL, bid.account, shortfall)
         self.assign(bid.account, self.sender)
         self.put(self.auctions, bid.account, None)
+        self.put(self.called, bid.account, 0)
 
     def absorb(self, number: int) -> None:
         need(number >= FIRST, "takeover: reserved account")
@@ -328,6 +329,7 @@ class TakeoverTwin(LiquidatorTwin):
         self.move_cash(INSURANCE, number, insurance)
         self.move_cash(SHORTFALL, number, shortfall)
         self.put(self.auctions, number, None)
+        self.put(self.called, number, 0)
 
     def repay_shortfall(self) -> None:
         debt, funds = -self.account(SHORTFALL).cash, self.account(INSURANCE).cash
