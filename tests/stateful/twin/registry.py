@@ -215,8 +215,8 @@ class RegistryTwin(Core):
 
     def list_token(self, token: TokenTerms) -> None:
         """A collateral token within its rules."""
-        self._fits(token[0], True)
         need(not self.listed.get(token[0]), "registry: instrument already listed")
+        self._fits(token[0], True)
         need(token[1] != ZERO, "registry: token is zero")
         need(token[1] not in {t[1] for t in self.token_terms.values()}, "registry: token already listed")
         need(token[2] <= 36, "registry: token has too many decimals")
