@@ -63,12 +63,12 @@ def take(logs: Sequence[RawLog], block: int, block_hash: bytes, address: bytes, 
 
 def finish(
     logs: Sequence[RawLog], accounts: dict[int, AccountState], tokens_held: int, token_balance: int
-) -> tuple[Verification, int, float]:
+) -> tuple[Verification, int]:
     """Check the last logs, and the books against the ledger's own.
 
     Returns
     -------
-    What was verified, the number of epochs, and the CPU seconds of this process.
+    What was verified, and the number of epochs.
 
     Raises
     ------
@@ -84,4 +84,9 @@ def finish(
     wrong = [each for each in found.mismatches if each not in unsigned]
     if wrong or len(unsigned) != len(audit.epochs):
         raise BallastError(f"the audit found {len(wrong)} differences: {wrong[:3]}")
-    return found, len(audit.epochs), time.process_time()
+    return found, len(audit.epochs)
+
+
+def processor_seconds() -> float:
+    """Of this process, since it began."""
+    return time.process_time()

@@ -56,7 +56,7 @@ class Day:
     ----------
     seconds : of the epochs with all checks, audit included. set_up : of what came before. parts : seconds by part.
     audited, leaves : epochs (those of the set-up included) and leaves that the audit found identical.
-    cpu : processor seconds of chain and oracle, and of the audit's process (set-up included).
+    cpu : processor seconds of the epochs: chain, oracle and keepers; the audit. With one process both are the sum.
     """
 
     accounts: int
@@ -231,7 +231,8 @@ class Replay:
         """Post every epoch and let keepers work; check sums after each; end with the audit's verdict."""
         result, crowd = self.result, self.crowd
         result.parts = {}
-        began, processor = time.perf_counter(), time.process_time()
+        spent = time.process_time(), self.auditor.submit(simulation_audit.processor_seconds).result()
+        began = time.perf_counter()
         for hour in range(result.hours):
             epoch = self._epoch(START + hour * HOUR)
             self._keep()
@@ -245,10 +246,11 @@ class Replay:
         balances = system.ledger.call.tokens_held(), system.token.call.balanceOf(system.ledger.address)
         self._send(simulation_audit.finish, read_accounts(system), *balances)
         at = result.spent("accounts at the end", at)
-        found, result.audited, audit_processor = self._audited()
+        found, result.audited = self._audited()
         result.spent("audit, waited for", at)
         result.seconds = time.perf_counter() - began
-        result.cpu = time.process_time() - processor, audit_processor
+        now = time.process_time(), self.auditor.submit(simulation_audit.processor_seconds).result()
+        result.cpu = now[0] - spent[0], now[1] - spent[1]
         result.leaves = found.leaves_verified
         if found.liquidations_verified != result.liquidations:
             raise BallastError(
@@ -266,6 +268,7 @@ class Replay:
         at = result.spent("margins of all", at)
         liquidator = crowd.system.liquidator.send
         busy = {*self.makers, *self.keepers}
+        market = crowd.view(self.keepers[0], bad_debt=True, only=())
         for account in below:
             if account in busy:
                 continue
@@ -278,8 +281,9 @@ class Replay:
                     continue
                 result.bankrupt += margin.pv < 0
                 keeper = self.keepers[result.liquidations % KEEPERS]
-                view = crowd.view(keeper, bad_debt=True, only={account})
-                planned = plan_legs(view, view.accounts[0], Holding.of(view.taker))
+                taker, target = crowd.account_view(keeper), crowd.account_view(account, below=True)
+                view = replace(market, accounts=(target,), taker=taker, rooms=crowd.rooms())
+                planned = plan_legs(view, target, Holding.of(taker))
                 if planned is None:
                     continue
                 crowd.liquidate(account, keeper, dict(planned[0].takes))

@@ -354,10 +354,11 @@ class Market(Aftermath):
         same("reward", reward, args["reward"])
         same("what the account adds to the reward", extra, args["extra"])
         same("margin after", after.fields, tuple(args["after"]))
-        same("taker's margin", self._margin(taker).fields, tuple(args["taker_after"]))
+        takers = self._margin(taker)
+        same("taker's margin", takers.fields, tuple(args["taker_after"]))
         hold("MM excess above that before", after.mm_excess > before.mm_excess, after.mm_excess)
-        hold("a taker above IM", self._margin(taker).im_excess >= 0, self._margin(taker).im_excess)
-        hold("a taker that owes no dollars", self._margin(taker).pv >= self._collateral(taker), taker)
+        hold("a taker above IM", takers.im_excess >= 0, takers.im_excess)
+        hold("a taker that owes no dollars", takers.pv >= self._collateral(taker), taker)
         if self._healthy(account) and before.requirement >= terms.dust:
             short = before.pv - _fall(before, less, phi) - extra - least
             hold("no more than restores the account", short < 0, short)

@@ -197,9 +197,8 @@ class Case:
         return mine
 
     def _less(self, found: Margin, amount: int) -> Margin:
-        return found._replace(
-            pv=found.pv - amount, mm_excess=found.mm_excess - amount, im_excess=found.im_excess - amount
-        )
+        pv, risk, closeout, mm_excess, im_excess = found
+        return Margin(pv - amount, risk, closeout, mm_excess - amount, im_excess - amount)
 
     def _health(self, found: Margin, collateral: int) -> int:
         return found.im_excess if self.stale else min(found.im_excess, found.pv - collateral)

@@ -186,13 +186,14 @@ class MarketState:
             settleable=self.settleable(account),
         )
 
-    def _rooms(self, epoch: int, policy: Policy) -> dict[int, int]:
-        """What the buckets have left, lots: the twin of contracts/lib/cascade.vy."""
-        rooms = {}
+    def rooms(self) -> dict[int, int]:
+        """What the buckets have left, lots by underlying: the twin of contracts/lib/cascade.vy."""
+        epoch, rooms = self._current()[0], {}
+        policy, slot = epoch.policy, epoch.header.epoch
         for number in (each.underlying for each in policy.underlyings):
             capacity = self.system.ledger.call.open_interest(number) * policy.shocks.bucket // 1_000_000
             used, drawn_at = self.system.liquidator.call.bucket(number)
-            used -= min(used, capacity * (epoch - min(epoch, drawn_at)) // policy.shocks.refill)
+            used -= min(used, capacity * (slot - min(slot, drawn_at)) // policy.shocks.refill)
             rooms[number] = max(capacity - used, 0)
         return rooms
 
@@ -262,7 +263,7 @@ class MarketState:
             timestamp=latest[1],
             statuses=statuses,
             grace=system.chain.timestamp < system.oracle.call.grace_until(),
-            rooms=self._rooms(latest[0], policy),
+            rooms=self.rooms(),
             share=policy.shocks.bucket,
             gas_price=system.chain.base_fee + TIP,
             coin_price=(coin >> 176) & (2**64 - 1),

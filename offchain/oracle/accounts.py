@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,29 @@ VECTOR_BYTES = 32 * VECTOR_WORDS
 _B63 = np.uint64(1 << 63)
 
 
+_arrays: WeakKeyDictionary[Book, tuple[int, tuple[int, ...], BulkBook]] = WeakKeyDictionary()
+
+
+def holdings(book: Book, instruments: Sequence[int]) -> BulkBook:
+    """Positions of all accounts with a leaf as arrays, ascending; kept until a position of the book changes.
+
+    Parameters
+    ----------
+    book : the ledger's books. instruments : ids, ascending.
+
+    Raises
+    ------
+    ValueError
+        A position is in none of the instruments, or an account exceeds a limit.
+    """
+    key = book.position_version, tuple(instruments)
+    kept = _arrays.get(book)
+    if kept is None or kept[:2] != key:
+        kept = *key, BulkBook.of({account: book.positions(account) for account in book.holders()}, instruments)
+        _arrays[book] = kept
+    return kept[2]
+
+
 def account_leaves(book: Book, leaves: Sequence[InstrumentLeaf]) -> tuple[AccountLeaf, ...]:
     """Leaves of every account with a position, ascending.
 
@@ -30,9 +54,8 @@ def account_leaves(book: Book, leaves: Sequence[InstrumentLeaf]) -> tuple[Accoun
     ValueError
         A position's instrument has no leaf, an account exceeds a limit, or a token is held short.
     """
-    holders = book.holders()
-    bulk = BulkBook.of({account: book.positions(account) for account in holders}, [leaf.id for leaf in leaves])
-    return encode_leaves(bulk, leaves, [book.accounts[account].position_hash for account in holders])
+    bulk = holdings(book, [leaf.id for leaf in leaves])
+    return encode_leaves(bulk, leaves, [book.accounts[each].position_hash for each in bulk.accounts.tolist()])
 
 
 def encode_leaves(

@@ -22,10 +22,11 @@ from offchain.chain.system import FIRST_ACCOUNT, INSURANCE, System
 from offchain.config import BallastError
 from offchain.instruments import Instrument, Kind
 from offchain.keeper.state import NO_WITNESS, MarketState, WitnessTuple
+from offchain.oracle.accounts import holdings
 from offchain.oracle.epochs import Epoch, build_epoch
 from offchain.oracle.headers import Mark
 from offchain.oracle.observations import Last, Observation, Slot, bounded
-from offchain.risk.bulk import BulkBook, BulkMargins, leaf_columns
+from offchain.risk.bulk import BulkMargins, leaf_columns
 from offchain.risk.policy import Policy
 
 FIRST_PERSON = 20_000
@@ -139,11 +140,10 @@ class Population(MarketState):
     def judge(self) -> Judged:
         """The margin rule for every account with a position, all at once."""
         epoch, params = self._current()
-        holders = self.book.holders()
-        ids = [leaf.id for leaf in epoch.leaves]
-        bulk = BulkBook.of({account: self.book.accounts[account].positions for account in holders}, ids)
+        bulk = holdings(self.book, [leaf.id for leaf in epoch.leaves])
+        holders = tuple(bulk.accounts.tolist())
         cash = np.array([self.book.accounts[account].cash for account in holders], dtype=np.int64)
-        return Judged(tuple(holders), bulk.margins_of(*leaf_columns(epoch.leaves), cash, params))
+        return Judged(holders, bulk.margins_of(*leaf_columns(epoch.leaves), cash, params))
 
     # actions
     def witness(self, account: int) -> WitnessTuple:
