@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Local processes of a sweep.")
 @click.option("--dask", default="", metavar="ADDRESS", help="Dask scheduler that a sweep runs on: tcp://host:port.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for page, plots, JSON, Parquet.")
+@click.option("--plots", type=click.Path(path_type=Path, file_okay=False), help="With --all: folder for NAME.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def simulate(
@@ -51,6 +52,7 @@ def simulate(
     workers: int,
     dask: str,
     out: Path | None,
+    plots: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -71,6 +73,7 @@ def simulate(
       ballast simulate black-thursday --short --grid im_factor=1.05,1.25,1.5 --seeds 3 --out sweep
       ballast simulate black-thursday --short --network --grid keepers=4,2,0 --out network
       ballast simulate --all --json
+      ballast simulate --all --plots docs/img/incidents
     """
     from offchain.simulation.guards import GUARDS
     from offchain.simulation.scenario import incidents, load
@@ -89,9 +92,11 @@ def simulate(
     if every:
         if off or seeds > 1 or grid or network or out or dask:
             raise BallastError("--all runs each incident's short form twice: leave --without, sweeps and --out away")
-        figures, fine = _all(engine, seed, values, quiet)
+        figures, fine = _all(engine, seed, values, plots, quiet)
     else:
         assert name is not None
+        if plots:
+            raise BallastError("--plots draws both runs of every incident: give --all, or --out for one run's report")
         unknown = [guard for guard in off if guard not in GUARDS]
         if unknown:
             raise BallastError(f"unknown guard {unknown[0]!r}: choose one of {', '.join(sorted(GUARDS))}")
@@ -168,8 +173,12 @@ def _show(result: RunResult) -> None:
         click.echo(f"  {'pass' if verdict.passed else 'FAIL'}  {verdict.name}: {verdict.text}")
 
 
-def _all(engine: str, seed: int, values: dict[str, str], quiet: bool) -> tuple[dict[str, Any], bool]:
-    """Every incident twice: with all guards, which must pass, and without its own, which must fail."""
+def _all(
+    engine: str, seed: int, values: dict[str, str], plots: Path | None, quiet: bool
+) -> tuple[dict[str, Any], bool]:
+    """Every incident twice: with all guards, which must pass, and without its own, which must fail; both in a picture
+    where a folder is given.
+    """
     from offchain.simulation.laboratory import run
     from offchain.simulation.scenario import incidents, load
 
@@ -180,6 +189,10 @@ def _all(engine: str, seed: int, values: dict[str, str], quiet: bool) -> tuple[d
         scenario = load(name, values, short=True)
         guarded = run(scenario, seed, engine)
         bare = run(scenario, seed, engine, (scenario.guard,))
+        if plots is not None:
+            from offchain.simulation.pairs import write
+
+            write(guarded, bare, plots)
         rows.append(
             {
                 "incident": name,

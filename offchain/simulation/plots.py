@@ -50,7 +50,7 @@ def _clock(axes: Axes, run: RunResult, ticks: int = 8) -> None:
     clock_axis(axes, 0, _end(run), ticks)
 
 
-def _spans(times: npt.NDArray[np.int64], words: Iterable[Any], end: int) -> list[tuple[int, int, str]]:
+def spans_of(times: npt.NDArray[np.int64], words: Iterable[Any], end: int) -> list[tuple[int, int, str]]:
     """Stretches of one word: (from, until, word)."""
     out: list[tuple[int, int, str]] = []
     for time, word in zip(times.tolist(), words, strict=True):
@@ -62,7 +62,7 @@ def _spans(times: npt.NDArray[np.int64], words: Iterable[Any], end: int) -> list
     return out
 
 
-def _shade(axes: Axes, spans: Iterable[tuple[int, int, str]]) -> list[str]:
+def shade(axes: Axes, spans: Iterable[tuple[int, int, str]]) -> list[str]:
     """Shade what is not live; returns the words shaded."""
     seen: list[str] = []
     for start, stop, word in spans:
@@ -73,7 +73,7 @@ def _shade(axes: Axes, spans: Iterable[tuple[int, int, str]]) -> list[str]:
     return seen
 
 
-def _dollars(axes: Axes) -> None:
+def dollars(axes: Axes) -> None:
     axes.set_ylabel("USD")
     axes.yaxis.set_major_formatter(FuncFormatter(compact))
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -97,7 +97,7 @@ def prices(run: RunResult) -> Figure:
         market, without, index, feed = (
             table[name][row] * USD for name in ("market", "without_cascade", "index", "feed")
         )
-        seen |= set(_shade(axes, _spans(times, table["status"][row], _end(run))))
+        seen |= set(shade(axes, spans_of(times, table["status"][row], _end(run))))
         if (market != without).any():
             cascade = True
             axes.fill_between(times, market, without, color=BAD, alpha=0.25, lw=0)
@@ -106,7 +106,7 @@ def prices(run: RunResult) -> Figure:
         axes.step(times, np.where(index > 0, index, np.nan), where="post", color=INK, lw=1.0)
         axes.step(times, np.where(feed > 0, feed, np.nan), where="post", color=SERIES[2], lw=1.0, ls=(0, (1, 1.4)))
         axes.set_title(run.scenario.names.get(underlying, f"underlying {underlying}"))
-        _dollars(axes)
+        dollars(axes)
         axes.set_ylabel("USD a unit")
         _clock(axes, run, 8 if columns == 1 else 6)
     handles: list[Any] = [Line2D([], [], color=SERIES[0], lw=1.7, label="market")]
@@ -202,7 +202,7 @@ def liquidations(run: RunResult) -> Figure:
     penalty = table["penalty"][order] * USD
     _running(right, run, table["time"][order], penalty, INK, "penalties", ls=(0, (4, 2)))
     right.set_title("running sums")
-    _dollars(right)
+    dollars(right)
     right.set_ylim(0, max(right.get_ylim()[1] * 1.25, 1.0))
     right.legend(loc="upper left", ncols=2)
     for axes in (left, right):
@@ -234,7 +234,7 @@ def fund(run: RunResult) -> Figure:
     right.fill_between(times, owed, 0, step="post", color=STATE_COLOURS[4], alpha=0.12, lw=0)
     right.set_title("shortfall")
     for axes in (left, right):
-        _dollars(axes)
+        dollars(axes)
         _clock(axes, run, 6)
     right.set_ylim(0, max(float(owed.max(initial=0)) * 1.15, 1.0))
     return drawn
@@ -258,10 +258,12 @@ def oracle(run: RunResult) -> Figure:
     top.set_title("age of the latest epoch")
     top.set_ylabel("seconds")
     top.set_ylim(0, max(float(steps["oracle_age"].max(initial=0)), limit) * 1.25)
-    rows: list[tuple[str, list[tuple[int, int, str]]]] = [("oracle", _spans(steps["time"], steps["state"], _end(run)))]
+    rows: list[tuple[str, list[tuple[int, int, str]]]] = [
+        ("oracle", spans_of(steps["time"], steps["state"], _end(run)))
+    ]
     for number in numbers:
         row = table["underlying"] == number
-        spans = _spans(table["time"][row], table["status"][row], _end(run))
+        spans = spans_of(table["time"][row], table["status"][row], _end(run))
         rows.append((run.scenario.names.get(number, str(number)), spans))
     seen: set[str] = set()
     for place, (_, spans) in enumerate(rows):
