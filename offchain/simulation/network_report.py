@@ -18,10 +18,12 @@ from offchain.simulation.report import Plot, number
 from offchain.simulation.sweeps import Job
 
 DEBT, LATENCY = "bad_debt", "latency_most"
+EVEN = 1_000.0
+"""Debts up to this many USD are drawn in proportion, above by their logarithm."""
 CAPTION = (
     "Each column changes one thing, from easy on the left to hard on the right, and leaves the rest as the scenario "
-    "has it. Top: share of runs that stayed solvent. Middle: debts that accounts left. Bottom: the longest time from "
-    "breach to liquidation."
+    "has it. Top: share of runs that stayed solvent. Middle: debts that accounts left, on an axis that is logarithmic "
+    "above 1,000 USD. Bottom: the longest time from breach to liquidation, where anybody was liquidated."
 )
 
 
@@ -38,12 +40,14 @@ def draw(limits: Sequence[Limit]) -> Figure:
         grid[0][column].set_title(NAMES.get(each.axis, each.axis))
         grid[0][column].set_ylim(0, 106)
         for row, (name, colour) in enumerate(((DEBT, BAD), (LATENCY, SERIES[0])), 1):
-            there = [i for i in places if name in each.means.get(values[i], {})]
+            there = [
+                i
+                for i in places
+                if name in (means := each.means.get(values[i], {})) and (name == DEBT or means.get("liquidations", 1))
+            ]
             found = [each.means[values[i]][name] / (60 if name == LATENCY else 1) for i in there]
             grid[row][column].plot(there, found, color=colour, marker="o", ms=4.5)
             grid[row][column].yaxis.set_major_formatter(FuncFormatter(compact))
-            grid[row][column].yaxis.set_major_locator(MaxNLocator(4))
-            grid[row][column].set_ylim(bottom=0)
         if each.first:
             for axes in grid[:, column]:
                 axes.axvline(values.index(each.first) - 0.5, color=INK, lw=0.9, ls=(0, (4, 2)))
@@ -51,6 +55,15 @@ def draw(limits: Sequence[Limit]) -> Figure:
         grid[2][column].set_xlim(-0.6, len(values) - 0.4)
     for row, text in enumerate(("% of runs solvent", "debts, USD", "longest latency, minutes")):
         grid[row][0].set_ylabel(text, color=MUTED)
+    most = max((means.get(DEBT, 0.0) for each in limits for means in each.means.values()), default=0.0)
+    if most > 10 * EVEN:
+        grid[1][0].set_yscale("symlog", linthresh=EVEN)
+        grid[1][0].set_yticks([0, *(tick for tick in (1e3, 1e4, 1e5, 1e6, 1e7, 1e8) if tick < 2 * most)])
+    else:
+        grid[1][0].yaxis.set_major_locator(MaxNLocator(4))
+    grid[2][0].yaxis.set_major_locator(MaxNLocator(4))
+    for row in (1, 2):  # after all is drawn: the columns share this axis, and a limit set before would be its end
+        grid[row][0].set_ylim(bottom=0)
     drawn.legend(
         handles=[
             Patch(color=SERIES[2], label="solvent in every run"), Patch(color=BAD, label="not in every run"),

@@ -232,7 +232,7 @@ MONEY: Mapping[str, Callable[[Axes, RunResult, set[str]], None]] = {
 def _said(run: RunResult) -> str:
     """What became of the checks."""
     failed = sum(not verdict.passed for verdict in run.verdicts)
-    return f"{failed} of {len(run.verdicts)} checks fail" if failed else f"all {len(run.verdicts)} checks hold"
+    return f"{failed} of {len(run.verdicts)} checks failed" if failed else "every check holds"
 
 
 def draw(guarded: RunResult, bare: RunResult) -> Figure:
