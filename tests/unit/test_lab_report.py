@@ -15,7 +15,7 @@ from lab_runs import made_up
 
 from offchain.drawing import clock, clock_axis, figure, style
 from offchain.simulation import report
-from offchain.simulation.plots import MOST_ROWS, PLOTS, _spans, state_matrix
+from offchain.simulation.plots import MOST_ROWS, PLOTS, spans_of, state_matrix
 from offchain.simulation.records import COLUMNS, Recorder, RunResult
 
 
@@ -160,7 +160,7 @@ def test_many_accounts__rows_are_shared_and_the_worst_shows() -> None:
 
 
 def test_spans__stretches_of_one_word() -> None:
-    assert _spans(np.array([0, 10, 20, 30]), ["A", "A", "B", "A"], 40) == [(0, 20, "A"), (20, 30, "B"), (30, 40, "A")]
+    assert spans_of(np.array([0, 10, 20, 30]), ["A", "A", "B", "A"], 40) == [(0, 20, "A"), (20, 30, "B"), (30, 40, "A")]
 
 
 @pytest.mark.parametrize(
