@@ -49,8 +49,10 @@ test: setup lint ## Lint, then all tests
 fuzz: setup ## Run contracts against their Python twin for MINUTES=n, print what was met
 	@$(BIN)/python tests/stateful/campaign.py fuzz --minutes $(MINUTES)
 
-prove: setup ## Prove the formulas of lanes and words for all inputs, by z3
+prove: setup ## Prove lanes, words and ratio rules for all inputs, by z3; HALMOS=program: on the bytecode too
 	@$(BIN)/python tests/property/prove_arithmetic.py
+	@$(BIN)/python tests/property/prove_ratios.py
+	@[ -z "$(HALMOS)" ] || $(BIN)/python tests/property/prove_bytecode.py $(HALMOS)
 
 lint: setup ## ruff, mypy, and the contract checks
 	@$(BIN)/ruff check .

@@ -15,11 +15,10 @@ from pathlib import Path
 from random import Random
 
 import moves_keeper
-import moves_oracle
 import moves_owner
 import moves_rule
-import moves_scenes
 import moves_scenes_exit
+import moves_scenes_insurance
 import moves_scenes_oracle
 import moves_vault
 from closing import leave
@@ -31,7 +30,7 @@ from offchain.chain.artifacts import Artifact
 
 Step = tuple[str, int]
 OPENING: tuple[str, ...] = ("open_account",) * 6 + ("epoch",) + ("trade",) * 8
-_MODULES = (moves_keeper, moves_oracle, moves_owner, moves_rule, moves_scenes, moves_scenes_exit, moves_vault)
+_MODULES = (moves_keeper, moves_owner, moves_rule, moves_scenes_exit, moves_scenes_insurance, moves_vault)
 SCENES_EACH = 6
 
 
