@@ -13,7 +13,6 @@ from moves_owner import mark_price
 from moves_vault import units
 from stage import (
     MICRO,
-    NEVER,
     able,
     account_with,
     fall_to,
@@ -25,6 +24,7 @@ from stage import (
     need_of,
     pass_live,
     perpetuals,
+    plainly,
     proof_of,
     reprice,
     scene,
@@ -291,7 +291,7 @@ def silence(world: World, rng: Random) -> None:
     if halted:
         from moves_oracle import post
 
-        post(world, NEVER, truth=False)
+        post(world, plainly(), truth=False)
         if not halt_latest(world) or not take_back(world):
             return
     go_dark(world, bench.twin.fallback_delay)

@@ -10,7 +10,6 @@ from moves import World
 from moves_oracle import post
 from stage import (
     MICRO,
-    NEVER,
     able,
     account_with,
     fed,
@@ -18,6 +17,7 @@ from stage import (
     halt_latest,
     lots_of,
     need_of,
+    plainly,
     reprice,
     scene,
     set_source,
@@ -96,7 +96,7 @@ def ways_out(world: World, rng: Random) -> None:
     most = max((margin.pv for one in some if (margin := world.margin(one)) is not None), default=0)
     reprice(world, stay, world.market.terms[stay].index - (most + 30 * MICRO) // lots * LOTS[stay])
     if halted:
-        post(world, NEVER, truth=False)
+        post(world, plainly(), truth=False)
         if not halt_latest(world) or not take_back(world):
             return
     go_dark(world, world.bench.twin.exit_delay)

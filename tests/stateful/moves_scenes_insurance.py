@@ -14,13 +14,13 @@ from moves_scenes import bring, pledge_of
 from moves_vault import units
 from stage import (
     MICRO,
-    NEVER,
     able,
     account_with,
     fall_to,
     holder,
     lots_of,
     pass_live,
+    plainly,
     proof_of,
     reprice,
     scene,
@@ -37,7 +37,7 @@ def auctioned(world: World, account: int) -> None:
     """The owner waits until the auction pays most, and takes the account over with another one of his."""
     bench, twin = world.bench, world.bench.twin
     owner = twin.account(account).owner
-    pay(world, NEVER, INSURANCE, 1_000 * MICRO)
+    pay(world, plainly(), INSURANCE, 1_000 * MICRO)
     if world.do(Call("start", (account, proof_of(world, account)), bench.stranger)) is not None:
         return
     pass_live(world, 2 * twin.length)

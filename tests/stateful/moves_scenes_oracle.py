@@ -12,7 +12,6 @@ from moves_oracle import header_of, post
 from moves_rule import BAD_POLICIES, bad_policy
 from stage import (
     MICRO,
-    NEVER,
     account_with,
     fed,
     go_dark,
@@ -22,6 +21,7 @@ from stage import (
     need_of,
     pass_live,
     perpetuals,
+    plainly,
     reprice,
     scene,
     set_source,
@@ -45,8 +45,8 @@ def genesis(world: World) -> None:
     world.market.terms[1] = replace(first, funding=1)
     marks = world.market.marks()
     world.market.terms[1] = Terms(first.index, first.volatility, 0, first.scan, first.status)
-    post(world, NEVER, marks=marks)
-    post(world, NEVER)
+    post(world, plainly(), marks=marks)
+    post(world, plainly())
 
 
 @scene
@@ -57,7 +57,7 @@ def revoked(world: World, rng: Random) -> None:
     for late in (True, False):
         if not steady(world, 1, 2, 3):
             return
-        post(world, NEVER, truth=False)
+        post(world, plainly(), truth=False)
         stated = world.headers[-1]
         if late:
             go_dark(world, 1)
@@ -220,7 +220,7 @@ def hurry(world: World, rng: Random) -> None:
     slot = twin.slot
     for _ in range(2):
         bench.wait((twin.clock.time // slot + 2) * slot - 10 - bench.now)
-        post(world, NEVER)
+        post(world, plainly())
         soon = (twin.clock.time // slot + 1) * slot
         bench.wait(max(soon - bench.now, 0))
         header = replace(header_of(world, world.ground, soon), epoch=soon // slot)
@@ -244,7 +244,7 @@ def provisional(world: World, rng: Random) -> None:
         terms.index = index
         set_source(world, key, feed)
         terms.status = status
-        post(world, NEVER)
+        post(world, plainly())
         terms.status = 1
 
     low = home * 60 // 100
@@ -254,5 +254,7 @@ def provisional(world: World, rng: Random) -> None:
     ):  # fmt: skip
         said(index, feed, status)
         if found is not None and rng.random() < 0.2:
-            world.do(Call("margin_call", (found[0], world.witness(found[0], NEVER, honest=True)), world.bench.stranger))
+            world.do(
+                Call("margin_call", (found[0], world.witness(found[0], plainly(), honest=True)), world.bench.stranger)
+            )
     steady(world)

@@ -18,8 +18,6 @@ from offchain.instruments import Instrument, Kind, Status
 
 MICRO = 10**6
 SCENES: dict[str, Move] = {}
-NEVER = Random(0)
-"""For helpers that want a source of chance where nothing is left to it."""
 
 
 def scene(function: Move) -> Move:
@@ -27,6 +25,11 @@ def scene(function: Move) -> Move:
     SCENES[function.__name__] = function
     MOVES[function.__name__] = (0, function)
     return function
+
+
+def plainly() -> Random:
+    """A source of chance for helpers that want one where nothing is left to it: fresh, so that sequences replay."""
+    return Random(0)
 
 
 # Calm
@@ -46,9 +49,9 @@ def steady(world: World, *at_home: int) -> bool:
         if twin.paused.get(action):
             world.do(Call("unpause", (action,), bench.owner))
     for turn in range(9):
-        slew(world, NEVER, calm=True)
-        tell_feeds(world, NEVER)
-        done = post(world, NEVER) is None
+        slew(world, plainly(), calm=True)
+        tell_feeds(world, plainly())
+        done = post(world, plainly()) is None
         if done and turn and bench.now >= twin.grace_until:
             return True
         bench.wait(0 if done and turn == 0 else 500)
@@ -62,8 +65,8 @@ def pass_live(world: World, seconds: int) -> None:
         if world.bench.twin.clock.live >= target:
             return
         world.bench.wait(800)
-        slew(world, NEVER, calm=True)
-        post(world, NEVER)
+        slew(world, plainly(), calm=True)
+        post(world, plainly())
 
 
 def fed(world: World, underlying: int) -> bool:
@@ -102,13 +105,13 @@ def account_with(world: World, dollars: int, person: str | None = None) -> int:
     world.do(Call("open_account", (person or world.bench.people[1],), world.bench.stranger))
     number = world.bench.twin.next_account - 1
     if dollars:
-        pay(world, NEVER, number, dollars)
+        pay(world, plainly(), number, dollars)
     return number
 
 
 def proof_of(world: World, account: int) -> Witness:
     """A witness that holds."""
-    return world.witness(account, NEVER, honest=True)
+    return world.witness(account, plainly(), honest=True)
 
 
 def swap(world: World, buyer: int, seller: int, identifier: int, lots: int, price: int | None = None) -> str | None:
@@ -170,10 +173,10 @@ def reprice(world: World, underlying: int, index: int, feeds: bool = True) -> No
     """An epoch at another index, within bounds in which every value fits, and another one if it was provisional."""
     world.market.terms[underlying].index = max(PRICES[underlying] // 20, min(index, PRICES[underlying] * 4))
     for _ in range(3):
-        slew(world, NEVER, calm=True)
+        slew(world, plainly(), calm=True)
         if feeds:
-            tell_feeds(world, NEVER)
-        done = post(world, NEVER) is None
+            tell_feeds(world, plainly())
+        done = post(world, plainly()) is None
         if done and (not feeds or status_of(world.bench.twin.marks[underlying]) == LIVE):
             return
 
@@ -191,7 +194,7 @@ def go_dark(world: World, seconds: int) -> None:
     bench, twin = world.bench, world.bench.twin
     since = int(twin.oracle["halted_since"]) if twin.clock.halted else twin.clock.time + twin.max_age
     bench.wait(max(since + seconds - bench.now, 0) + 1)
-    tell_feeds(world, NEVER)
+    tell_feeds(world, plainly())
     world.tick()
 
 
@@ -205,8 +208,8 @@ def wait_for(world: World, kind: int, key: int) -> None:
         return
     while world.bench.now < found.ready:
         world.bench.wait(min(found.ready - world.bench.now, 800))
-        slew(world, NEVER, calm=True)
-        post(world, NEVER)
+        slew(world, plainly(), calm=True)
+        post(world, plainly())
 
 
 def with_challenger(world: World) -> None:
