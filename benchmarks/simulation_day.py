@@ -55,6 +55,7 @@ class Day:
     Attributes
     ----------
     seconds : of the epochs with all checks, audit included. set_up : of what came before. parts : seconds by part.
+    hourly : after each epoch, processor seconds so far, and those of them that keepers took.
     audited, leaves : epochs (those of the set-up included) and leaves that the audit found identical.
     cpu : processor seconds of the epochs: chain, oracle and keepers; the audit. With one process both are the sum.
     """
@@ -72,6 +73,7 @@ class Day:
     audited: int = 0
     leaves: int = 0
     cpu: tuple[float, float] = (0.0, 0.0)
+    hourly: list[tuple[float, float]] = field(default_factory=list)
 
     def spent(self, part: str, began: float) -> float:
         """Book the time since `began`; the time now."""
@@ -232,15 +234,18 @@ class Replay:
         result, crowd = self.result, self.crowd
         result.parts = {}
         spent = time.process_time(), self.auditor.submit(simulation_audit.processor_seconds).result()
-        began = time.perf_counter()
+        began, kept = time.perf_counter(), 0.0
         for hour in range(result.hours):
             epoch = self._epoch(START + hour * HOUR)
+            keeping = time.process_time()
             self._keep()
+            kept += time.process_time() - keeping
             at = time.perf_counter()
             crowd.check()
             if crowd.system.oracle.call.header_hash(epoch.header.epoch) != epoch.header.hash:
                 raise BallastError(f"the oracle holds another header of epoch {epoch.header.epoch}")
             result.spent("checks", at)
+            result.hourly.append((time.process_time() - spent[0], kept))
         at = time.perf_counter()
         system = crowd.system
         balances = system.ledger.call.tokens_held(), system.token.call.balanceOf(system.ledger.address)
