@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eth_abi import encode
@@ -61,7 +61,7 @@ class Check:
     Attributes
     ----------
     in_force : hashes of the policies that it may be under: the one in force, and the one before.
-    changed : `StatusChanged` events of its transaction.
+    changed : `StatusChanged` events of its transaction. before : the epoch before, as it was checked.
     """
 
     record: Record
@@ -71,6 +71,9 @@ class Check:
     in_force: Sequence[bytes]
     last: Last | None
     changed: Sequence[Event] = ()
+    before: Epoch | None = None
+    unquoted: dict[int, tuple[Priced, int]] = field(default_factory=dict)
+    unknown: set[int] = field(default_factory=set)
 
     def run(self) -> Epoch | None:
         """Check everything; None where there is too little to stand on."""
@@ -217,10 +220,12 @@ class Check:
             out.append(Signed(where, (seated.keys[item["member"]],), digest, unhex(item["signature"])))
             if set(item) != {"member", "body", "signature"} or not same_slot(item["body"], self.header):
                 self.wrong("observation", f"member {item['member']}", "one of this slot", item["body"].get("epoch"))
-        self._medians([item["body"] for item in bundle["observations"]], bundle, policy)
+        self._medians([item["body"] for item in bundle["observations"]], bundle, policy, seated.quorum)
         return out
 
-    def _medians(self, bodies: Sequence[Mapping[str, Any]], bundle: Mapping[str, Any], policy: Policy) -> None:
+    def _medians(
+        self, bodies: Sequence[Mapping[str, Any]], bundle: Mapping[str, Any], policy: Policy, quorum: int
+    ) -> None:
         try:
             marks = [mark.word for mark in expected_marks(bodies, self.header, self.last, policy)]
             self.same("median", "marks", marks, list(self.header.marks))
@@ -229,10 +234,29 @@ class Check:
         for row in bundle["instruments"]:
             meta = unword(row[0])
             inputs = (meta >> 104 & (1 << 48) - 1, meta >> 72 & (1 << 32) - 1)
+            key, where = meta >> 152, f"instrument {meta >> 152:#x}"
             try:
-                self.same("median", f"instrument {meta >> 152:#x}", expected_inputs(bodies, meta >> 152), inputs)
+                expected = expected_inputs(bodies, key, quorum) or self._carried(key)
+                self.same("median", where, expected, inputs)
             except MALFORMED as error:
-                self.wrong("median", f"instrument {meta >> 152:#x}", "medians of observations", error)
+                self.wrong("median", where, "medians of observations", error)
+        self.unknown = {key for key in self.ground.listed if expected_inputs(bodies, key, quorum) is None}
+
+    def _carried(self, key: int) -> tuple[int, int]:
+        """Inputs of an instrument that no quorum saw: those of the epoch before, the forward moved with the index.
+
+        Raises
+        ------
+        ValueError
+            It was not in that epoch either.
+        """
+        if self.before is None or key not in self.before.priced:
+            raise ValueError(f"no quorum observed instrument {key:#x}, and no epoch before has it")
+        was = self.before.priced[key]
+        self.unquoted[key] = (was, self.header.timestamp - self.before.header.timestamp)
+        index = next(mark.index for mark in map(Mark.of, self.header.marks) if mark.underlying == key >> 88)
+        forward = (was.meta >> 104 & (1 << 48) - 1) * index // self.before.marks[key >> 88].index
+        return max(forward, 1), was.meta >> 72 & (1 << 32) - 1
 
     def _instruments(
         self, bundle: Mapping[str, Any], policy: Policy, marks: dict[int, Mark], snapshot: Snapshot
@@ -246,7 +270,8 @@ class Check:
         needed = {i for i, lots in snapshot.open_interest.items() if lots} | {
             i for i in listed if (i >> 56 & (1 << 32) - 1 or self.header.timestamp + 1) > self.header.timestamp
         }
-        for key in sorted(needed - set(ids)):
+        never = {key for key in self.unknown if self.before is None or key not in self.before.priced}
+        for key in sorted(needed - set(ids) - never):
             self.wrong("instrument leaf", f"instrument {key:#x}", "a leaf", "none")
         for key in sorted(set(ids) - needed):
             self.wrong(
@@ -255,11 +280,12 @@ class Check:
         priced: dict[int, Priced] = {}
         metas = [row[0] for row in rows]
         try:
-            priced = price(metas, marks, self.header.timestamp, snapshot.open_interest, policy)
+            priced = price(metas, marks, self.header.timestamp, snapshot.open_interest, policy, self.unquoted)
         except MALFORMED:
             for meta in metas:
                 try:
-                    priced |= price([meta], marks, self.header.timestamp, snapshot.open_interest, policy)
+                    args = (self.header.timestamp, snapshot.open_interest, policy, self.unquoted)
+                    priced |= price([meta], marks, *args)
                 except MALFORMED as error:
                     self.wrong("instrument leaf", f"instrument {meta >> 152:#x}", "inputs that can be priced", error)
         good = 0

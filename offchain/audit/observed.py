@@ -96,17 +96,11 @@ def _scan_bounds(scan: int, slots: int, listed: UnderlyingParams) -> tuple[int, 
     return clamp(max(scan - fall, 0)), clamp(scan + rise)
 
 
-def expected_inputs(bodies: Sequence[Mapping[str, Any]], instrument: int) -> tuple[int, int]:
-    """Forward (micro-USD per unit) and volatility (1e-6) of an instrument: medians.
-
-    Raises
-    ------
-    ValueError
-        Nobody saw it.
-    """
+def expected_inputs(bodies: Sequence[Mapping[str, Any]], instrument: int, quorum: int) -> tuple[int, int] | None:
+    """Forward (micro-USD per unit) and volatility (1e-6) of an instrument: medians; None if no quorum saw it."""
     key = f"0x{instrument:026x}"
     seen = [body["instruments"][key] for body in bodies if key in body["instruments"]]
-    if not seen:
-        raise ValueError(f"nobody observed instrument {key}")
+    if len(seen) < quorum:
+        return None
     forward, volatility = (median(column) for column in zip(*seen, strict=True))
     return forward, volatility

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from eth_abi import encode
 
 from offchain.instruments import Instrument
 from offchain.keccak import keccak256
-from offchain.risk.arrays import close_out, risk_arrays
+from offchain.risk.arrays import Missing, close_out, risk_arrays, unquoted_close_out
 from offchain.risk.policy import Policy
 
 HEADER = "(uint64,uint64,uint64,bytes32,uint64,bytes32,uint256,bytes32,bytes32,bytes32,uint256[])"
@@ -134,9 +135,16 @@ class Priced:
 
 
 def price(
-    metas: Sequence[int], marks: Mapping[int, Mark], timestamp: int, open_interest: Mapping[int, int], policy: Policy
+    metas: Sequence[int],
+    marks: Mapping[int, Mark],
+    timestamp: int,
+    open_interest: Mapping[int, int],
+    policy: Policy,
+    unquoted: Mapping[int, tuple[Priced, int]] = MappingProxyType({}),
 ) -> dict[int, Priced]:
     """Instruments by id, from the inputs in their leaves: id, forward, volatility.
+
+    `unquoted` are those without quotes: each as the epoch before had it, and seconds since.
 
     Raises
     ------
@@ -161,9 +169,14 @@ def price(
     for key, instrument, forward, iv, values in zip(ids, instruments, forwards, ivs, arrays, strict=True):
         scan_range = marks[instrument.underlying].scan_range
         c_long, c_short = close_out(instrument, forward, values, open_interest.get(key, 0), scan_range, policy)
+        if key in unquoted:
+            before, seconds = unquoted[key]
+            missing = Missing(before.c_long, before.c_short, seconds)
+            cost = (c_long, c_short)
+            c_long, c_short = unquoted_close_out(instrument, forward, values, cost, missing, scan_range, policy)
         if instrument.kind.is_dated and instrument.expiry <= timestamp:
             status = EXPIRED
-        elif max(map(abs, values)) > DRIFT:
+        elif key in unquoted or max(map(abs, values)) > DRIFT:
             status = CLOSE_ONLY
         else:
             status = OPEN

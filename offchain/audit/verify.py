@@ -74,7 +74,8 @@ class Audit:
         market = self.market
         changed = [e for e in self._statuses if e.tx_hash == event.tx_hash]
         self._statuses = []
-        check = Check(self.record, self.ground, self.findings, event, market.policies, market.last, changed)
+        standing = (market.policies, market.last, changed, market.epoch)
+        check = Check(self.record, self.ground, self.findings, event, *standing)
         epoch = check.run()
         _enter(market, self.findings, event, epoch, self.epochs)
         if epoch is not None:

@@ -1,8 +1,8 @@
 """From several sources' readings to one snapshot of the market, in integers.
 
 Each field is a median over sources, so that a minority of wrong ones moves it no further than the right ones lie
-apart. A field with too few usable sources, or out of range, raises `MarketError`: that epoch is left out, the process
-goes on.
+apart. An index or mark with too few usable sources, or out of range, raises `MarketError`: that epoch is left out, the
+process goes on. A forward with too few is left out, and the rest of the market stands.
 """
 
 from __future__ import annotations
@@ -100,12 +100,13 @@ class Snapshot:
     def inputs(self, instruments: Iterable[Instrument]) -> dict[int, tuple[int, int]]:
         """Forward (micro-USD per unit) and implied volatility (1e-6; 0 unless an option) by instrument id.
 
-        An expired instrument without a forward of its own stands at the index.
+        An expired instrument without a forward of its own stands at the index; any other whose expiry has none is
+        left out.
 
         Raises
         ------
         MarketError
-            An instrument's underlying or expiry is not in the snapshot.
+            An instrument's underlying is not in the snapshot.
         """
         out: dict[int, tuple[int, int]] = {}
         for each in instruments:
@@ -121,7 +122,7 @@ class Snapshot:
             elif each.expiry <= self.timestamp:
                 forward = seen.index
             else:
-                raise MarketError(f"{each.symbol()}: the snapshot has no forward for expiry {each.expiry}")
+                continue
             volatility = 0
             if each.kind.is_option:
                 volatility = int(seen.surface.volatilities(each.strike, forward, each.expiry - self.timestamp))
@@ -148,10 +149,10 @@ def _usable(reading: Reading, timestamp: int, max_age: int) -> str | None:
         return f"from the future ({reading.timestamp - timestamp} s)"
     if timestamp - reading.timestamp > max_age:
         return f"stale ({timestamp - reading.timestamp} s)"
-    for name, price in (("index", reading.index), ("mark", reading.mark), *reading.forwards.items()):
+    for name, price in (("index", reading.index), ("mark", reading.mark)):
         if not 0 < price <= MAX_PRICE:
             return f"{name} {price} out of range"
-        if not reading.index <= price * MAX_BASIS <= reading.index * MAX_BASIS**2:
+        if not _is_near(price, reading.index):
             return f"{name} {price} far from index {reading.index}"
     return None
 
@@ -166,8 +167,8 @@ def combine(
 ) -> tuple[int, int, dict[int, int]]:
     """Medians of index, mark and forwards of one underlying.
 
-    Readings that are stale, from the future or out of range do not count. Of one source only one reading counts; two
-    are a mistake.
+    Readings that are stale, from the future or out of range do not count, nor does a forward that is out of range. Of
+    one source only one reading counts; two are a mistake.
 
     Parameters
     ----------
@@ -176,13 +177,12 @@ def combine(
 
     Returns
     -------
-    (index, mark, forwards by expiry), micro-USD per unit.
+    (index, mark, forwards by expiry), micro-USD per unit; an expiry that too few sources quote is left out.
 
     Raises
     ------
     MarketError
-        A source speaks twice; too few sources for a field (with the reasons why others do not count); medians far
-        apart.
+        A source speaks twice; too few sources (with the reasons why others do not count); index and mark far apart.
     """
     usable: dict[str, Reading] = {}
     refused = []
@@ -205,16 +205,18 @@ def combine(
     mark = median([each.mark for each in usable.values()])
     forwards = {}
     for expiry in expiries:
-        prices = [each.forwards[expiry] for each in usable.values() if expiry in each.forwards]
-        if len(prices) < minimum:
-            raise MarketError(
-                f"underlying {underlying}, expiry {expiry}: {len(prices)} usable sources of {minimum} needed{why}"
-            )
-        forwards[expiry] = median(prices)
-    for price in (mark, *forwards.values()):
-        if not index <= price * MAX_BASIS <= index * MAX_BASIS**2:
-            raise MarketError(f"underlying {underlying}: medians {price} and index {index} are too far apart")
+        quoted = [(each.index, each.forwards[expiry]) for each in usable.values() if expiry in each.forwards]
+        prices = [price for level, price in quoted if _is_near(price, level)]
+        if len(prices) >= minimum and _is_near(median(prices), index):
+            forwards[expiry] = median(prices)
+    if not _is_near(mark, index):
+        raise MarketError(f"underlying {underlying}: medians {mark} and index {index} are too far apart")
     return index, mark, forwards
+
+
+def _is_near(price: int, index: int) -> bool:
+    """Whether a mark or forward is a price, and within `MAX_BASIS` of the index."""
+    return 0 < price <= MAX_PRICE and index <= price * MAX_BASIS <= index * MAX_BASIS**2
 
 
 def funding_bound(last_index: int, elapsed: int, lots_per_unit: int) -> int:

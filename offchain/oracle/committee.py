@@ -16,11 +16,13 @@ from offchain.oracle.bundles import Bundle, BundleError, BundleStore, SignedBody
 from offchain.oracle.epochs import assemble, marks_of, price
 from offchain.oracle.headers import Header
 from offchain.oracle.observations import (
+    Before,
     Observation,
     ObservationError,
     Slot,
     Tolerance,
     bounded,
+    carried,
     medians,
     sign_observation,
     too_far,
@@ -47,12 +49,12 @@ class MarketSource(Protocol):
     """Where a member's prices come from."""
 
     def observe(self, slot: Slot, state: State, instruments: Sequence[int]) -> Observation:
-        """The market at a slot, with a quote for every underlying of the policy and each of `instruments`.
+        """The market at a slot, with a quote for every underlying of the policy and each of `instruments` that has one.
 
         Raises
         ------
         BallastError, ValueError
-            The sources are too few, too old, or give what cannot be.
+            Of an underlying the sources are too few, too old, or give what cannot be.
         """
         ...
 
@@ -172,6 +174,18 @@ class Member:
         digest = header_digest(slot.chain_id, slot.oracle, slot.committee_set, slot.epoch, proposal.header.hash)
         return sign(self.secret, digest)
 
+    def before(self, state: State) -> Before | None:
+        """The epoch before, from the bundle that this member keeps; None before the first.
+
+        Raises
+        ------
+        BundleError
+            The member does not hold it.
+        """
+        if state.last is None:
+            return None
+        return Before.of(Bundle.decode(self.bundles.read(self.reader.bundle_of(state.last.epoch))))
+
     def _check(self, proposal: Proposal) -> Slot:
         """Reproduce a proposal; whatever cannot be reproduced raises."""
         header = proposal.header
@@ -197,6 +211,7 @@ class Member:
         far = too_far(mine, middle, self.tolerance, state.policy)
         if far is not None:
             raise Refused(f"its own observation is too far from the medians: {far}")
+        middle = carried(middle, wanted, slot, lambda: self.before(state))
         market = bounded(middle, slot, state.last, state.policy)
         if bundle.marks != marks_of(market):
             raise Refused("the marks are not the medians")

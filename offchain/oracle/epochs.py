@@ -182,6 +182,7 @@ def price(slot: Slot, market: Observation, book: Book, policy: Policy) -> list[I
         slot.timestamp,
         policy,
         open_interest=book.open_interest(),
+        missing=market.missing,
     )
 
 

@@ -21,6 +21,7 @@ from offchain.oracle.observations import (
     ObservationError,
     Slot,
     bounded,
+    carried,
     medians,
     verify_observation,
 )
@@ -175,12 +176,12 @@ class Node:
     def _build(self, slot: Slot, observed: Mapping[int, tuple[SignedBody, Observation]]) -> Epoch:
         try:
             state = self.member.reader.at(slot.snapshot_block)
-            middle = medians(
-                [observed[number][1] for number in sorted(observed)],
-                state.instruments(slot.timestamp),
-                state.policy,
-                self.member.committee.quorum,
-            )
+            wanted = state.instruments(slot.timestamp)
+            seen = [observed[number][1] for number in sorted(observed)]
+            middle = medians(seen, wanted, state.policy, self.member.committee.quorum)
+            middle = carried(middle, wanted, slot, lambda: self.member.before(state))
+            if middle.missing:
+                self._log("carry", slot.epoch, instruments=[f"{key:#x}" for key in middle.missing])
             market = bounded(middle, slot, state.last, state.policy)
             return build_epoch(
                 slot, market, state.book, state.policy, [observed[number][0] for number in sorted(observed)]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from offchain.config import BallastError
-from offchain.instruments import Instrument
+from offchain.instruments import Instrument, InstrumentLeaf
 from offchain.market.snapshots import Snapshot, funding_bound, median
-from offchain.oracle.bundles import SignedBody, canonical
+from offchain.oracle.bundles import Bundle, SignedBody, canonical
 from offchain.oracle.headers import LIVE, PROVISIONAL, Mark, jumps
 from offchain.oracle.signatures import SecretKey, SignatureError, observation_digest, sign, verify
 from offchain.oracle.trees import keccak256
+from offchain.risk.arrays import Missing
 from offchain.risk.policy import Policy
 from offchain.risk.volatility import clip_scan_range
 from offchain.units import MICRO
@@ -72,19 +73,21 @@ class Observation:
     ----------
     underlyings : quotes by underlying.
     instruments : forward (micro-USD per unit) and implied volatility (1e-6; 0 unless an option) by instrument id.
+    missing : of those, the ones that nobody quotes and that stand as in the epoch before; of medians only (`carried`).
     """
 
     underlyings: Mapping[int, Quote]
     instruments: Mapping[int, tuple[int, int]]
+    missing: Mapping[int, Missing] = field(default_factory=dict)
 
     @classmethod
     def of_snapshot(cls, snapshot: Snapshot, instruments: Iterable[int]) -> Observation:
-        """What a market snapshot says of instruments (ids).
+        """What a market snapshot says of instruments (ids); those whose expiry it does not quote are left out.
 
         Raises
         ------
         MarketError
-            An instrument's underlying or expiry is not in the snapshot.
+            An instrument's underlying is not in the snapshot.
         """
         quotes = {u: Quote(s.index, s.funding, s.scan_range) for u, s in snapshot.underlyings.items()}
         return cls(quotes, snapshot.inputs(Instrument.from_id(key) for key in instruments))
@@ -195,14 +198,14 @@ def medians(
     Parameters
     ----------
     observations : of one slot, by different members.
-    instruments : ids that the epoch must hold.
+    instruments : ids that the epoch must hold; one that fewer than `minimum` saw is left out (`carried`).
     policy : its underlyings are those that the epoch must hold.
     minimum : least observations of each field.
 
     Raises
     ------
     TooFewSources
-        Fewer than `minimum` saw some underlying or instrument.
+        Fewer than `minimum` saw some underlying.
     """
     quotes = {}
     for each in policy.underlyings:
@@ -214,9 +217,50 @@ def medians(
     pairs = {}
     for key in sorted(instruments):
         found = [o.instruments[key] for o in observations if key in o.instruments]
-        _enough(f"instrument {key:#x}", len(found), minimum)
+        if len(found) < minimum:
+            continue
         pairs[key] = (median([forward for forward, _ in found]), median([volatility for _, volatility in found]))
     return Observation(quotes, pairs)
+
+
+@dataclass(frozen=True)
+class Before:
+    """The epoch before, as its bundle has it: timestamp, index prices by underlying, instrument leaves by id."""
+
+    timestamp: int
+    index: Mapping[int, int]
+    leaves: Mapping[int, InstrumentLeaf]
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Before:
+        """What a bundle says."""
+        leaves = [InstrumentLeaf.unpack(meta, array) for meta, array in bundle.instruments]
+        index = {mark.underlying: mark.index for mark in map(Mark.unpack, bundle.marks)}
+        return cls(bundle.timestamp, index, {leaf.id: leaf for leaf in leaves})
+
+
+def carried(market: Observation, wanted: Iterable[int], slot: Slot, before: Callable[[], Before | None]) -> Observation:
+    """Medians with what they lack: the forward of the epoch before, moved with the index, and its volatility.
+
+    Such an instrument is close-only, and its close-out cost grows until it is quoted again. One that was never quoted
+    has no leaf: nobody can hold it.
+
+    Parameters
+    ----------
+    wanted : ids that the epoch must hold.
+    before : gives the epoch before; asked only if something is missing.
+    """
+    lacking = [key for key in wanted if key not in market.instruments]
+    last = before() if lacking else None
+    if last is None:
+        return market
+    pairs, missing = dict(market.instruments), {}
+    for key in lacking:
+        leaf, number = last.leaves.get(key), Instrument.from_id(key).underlying
+        if leaf is not None:
+            pairs[key] = (max(leaf.forward * market.underlyings[number].index // last.index[number], 1), leaf.iv)
+            missing[key] = Missing(leaf.c_long, leaf.c_short, slot.timestamp - last.timestamp)
+    return Observation(market.underlyings, dict(sorted(pairs.items())), missing)
 
 
 def bounded(market: Observation, slot: Slot, last: Last | None, policy: Policy) -> Observation:
@@ -236,7 +280,7 @@ def bounded(market: Observation, slot: Slot, last: Last | None, policy: Policy) 
             funding = min(max(quote.funding, mark.funding - most), mark.funding + most)
         status = PROVISIONAL if mark is not None and jumps(mark, quote.index, slots, policy.shocks.jump) else LIVE
         quotes[number] = Quote(quote.index, funding, clip_scan_range(before, quote.scan_range, slots, listed), status)
-    return Observation(quotes, market.instruments)
+    return replace(market, underlyings=quotes)
 
 
 def too_far(own: Observation, market: Observation, tolerance: Tolerance, policy: Policy) -> str | None:
@@ -254,7 +298,7 @@ def too_far(own: Observation, market: Observation, tolerance: Tolerance, policy:
             if abs(ours - theirs) * MICRO > most * of:
                 return f"{name} of underlying {number}: the median is {theirs}, this member saw {ours}"
     for key, pair in market.instruments.items():
-        if key not in own.instruments:
+        if key not in own.instruments or key in market.missing:
             continue
         for name, ours, theirs, most in zip(
             ("forward", "volatility"),

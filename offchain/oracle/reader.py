@@ -9,7 +9,7 @@ from offchain.chain.system import System
 from offchain.config import BallastError
 from offchain.instruments import Instrument
 from offchain.oracle.book import Book
-from offchain.oracle.headers import Mark
+from offchain.oracle.headers import Header, Mark
 from offchain.oracle.observations import Last
 from offchain.risk.policy import Policy
 from offchain.store.database import Database
@@ -92,6 +92,8 @@ class Reader:
         self._proposed: dict[bytes, bytes] = {}
         self._policies: list[tuple[int, Policy]] = []
         self._listings: list[tuple[int, Sequence[int]]] = []
+        self._posted_block = system.deployed_at - 1
+        self._bundles: dict[bytes, bytes] = {}
 
     def at(self, block: int) -> State:
         """The state at a block.
@@ -133,6 +135,26 @@ class Reader:
         words = {u.underlying: oracle.mark(u.underlying) for u in policy.underlyings}
         marks: Mapping[int, Mark] = {number: Mark.held(word) for number, word in words.items() if word}
         return Last(epoch, timestamp, marks)
+
+    def bundle_of(self, epoch: int) -> bytes:
+        """Hash of the bundle of a posted epoch that the oracle contract still knows.
+
+        Raises
+        ------
+        BallastError
+            No such epoch stands.
+        """
+        oracle, chain = self.system.oracle, self.system.chain
+        stands = bytes(oracle.call.header_hash(epoch))
+        tip, start = chain.block_number, self._posted_block + 1
+        for event in chain.events([oracle], start, tip):
+            if event.name == "EpochPosted":
+                self._bundles[event.args["header_hash"]] = Header(*event.args["header"]).bundle_hash
+        self._posted_block = tip
+        found = self._bundles.get(stands)
+        if found is None:
+            raise BallastError(f"epoch {epoch} does not stand on this chain")
+        return found
 
     def _follow(self, block: int) -> None:
         """Read events up to a block; forget those that a reorganisation took back."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
 from offchain.risk import portable
 from offchain.risk.policy import Policy, RowKind, VolatilityMove
 from offchain.risk.scenarios import Grid
-from offchain.units import BASIS, DAY, DRIFT_VALUE, MAX_VALUE, MICRO, SCENARIOS, YEAR, ceil_div, to_micro_nearest
+from offchain.units import BASIS, DAY, DRIFT_VALUE, HOUR, MAX_VALUE, MICRO, SCENARIOS, YEAR, ceil_div, to_micro_nearest
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -317,6 +319,57 @@ def close_out(
     return long_cost + 1, short_cost + 1
 
 
+UNQUOTED_COST = 10_000
+"""Of the forward, 1e-6 an hour: by how much closing out costs more while an instrument has no quotes."""
+
+
+class Missing(NamedTuple):
+    """An instrument that has no quotes: its close-out cost in the epoch before (micro-USD per lot), seconds since."""
+
+    c_long: int
+    c_short: int
+    seconds: int
+
+
+def unquoted_close_out(
+    instrument: Instrument,
+    forward: int,
+    array: Sequence[int] | Ints,
+    cost: tuple[int, int],
+    missing: Missing,
+    scan_range: int,
+    policy: Policy,
+) -> tuple[int, int]:
+    """Close-out cost of an instrument without quotes: it grows by `UNQUOTED_COST` of the forward an hour.
+
+    ``max(cost, min(cost in the epoch before + growth, scan range of the forward))``; of a long option still at most
+    what `close_out` allows, ``min_s v[s] + 1``.
+
+    Parameters
+    ----------
+    cost : what `close_out` says. Others as there.
+
+    Returns
+    -------
+    (c_long, c_short), micro-USD per lot, growth and limit rounded up.
+
+    Raises
+    ------
+    ValueError
+        A cost does not fit 32 bits.
+    """
+    lots = policy.underlying(instrument.underlying).lots_per_unit
+    growth = ceil_div(forward * UNQUOTED_COST * missing.seconds, MICRO * HOUR * lots)
+    most = ceil_div(forward * scan_range, MICRO * lots)
+    long_cost = max(cost[0], min(missing.c_long + growth, most))
+    short_cost = max(cost[1], min(missing.c_short + growth, most))
+    if instrument.kind.is_option:
+        long_cost = min(long_cost, max(min(int(v) for v in array), 0) + 1)
+    if max(long_cost, short_cost) >= 2**32:
+        raise ValueError(f"close-out {short_cost} of {instrument.symbol()} does not fit 32 bits")
+    return long_cost, short_cost
+
+
 def build_leaves(
     instruments: Sequence[Instrument],
     forwards: Sequence[int] | Ints,
@@ -328,6 +381,7 @@ def build_leaves(
     policy: Policy,
     open_interest: Mapping[int, int] | None = None,
     close_only: frozenset[int] | set[int] = frozenset(),
+    missing: Mapping[int, Missing] = MappingProxyType({}),
 ) -> list[InstrumentLeaf]:
     """Instrument leaves of an epoch, in ascending id.
 
@@ -337,7 +391,7 @@ def build_leaves(
     ----------
     instruments ... policy : as in `risk_arrays`.
     open_interest : lots held long by instrument id; 0 where absent.
-    close_only : ids that may only be closed.
+    close_only : ids that may only be closed. missing : those without quotes, which are close-only too.
 
     Raises
     ------
@@ -351,10 +405,14 @@ def build_leaves(
         if each.id in leaves:
             raise ValueError(f"{each.symbol()} is given twice")
         held = (open_interest or {}).get(each.id, 0)
-        c_long, c_short = close_out(each, int(forward), array, held, scan_range[each.underlying], policy)
+        level = scan_range[each.underlying]
+        c_long, c_short = close_out(each, int(forward), array, held, level, policy)
+        if each.id in missing:
+            cost = (c_long, c_short)
+            c_long, c_short = unquoted_close_out(each, int(forward), array, cost, missing[each.id], level, policy)
         if each.kind.is_dated and each.expiry <= timestamp:
             status = Status.EXPIRED
-        elif each.id in close_only or most > DRIFT_VALUE:
+        elif each.id in close_only or each.id in missing or most > DRIFT_VALUE:
             status = Status.CLOSE_ONLY
         else:
             status = Status.OPEN

@@ -18,10 +18,20 @@ from desk import BTC, ETH, PRICE, Desk, leaping
 from offchain.audit.record import Record, read_record
 from offchain.chain.backends import Event, Receipt, Reverted
 from offchain.instruments import Instrument
-from offchain.oracle.bundles import BundleStore
+from offchain.oracle.bundles import Bundle, BundleStore
 from offchain.oracle.epochs import assemble, build_epoch
 from offchain.oracle.headers import Mark
-from offchain.oracle.observations import Last, Observation, Quote, Slot, bounded, medians, sign_observation
+from offchain.oracle.observations import (
+    Before,
+    Last,
+    Observation,
+    Quote,
+    Slot,
+    bounded,
+    carried,
+    medians,
+    sign_observation,
+)
 from offchain.oracle.signatures import SecretKey, aggregate, header_digest, sign
 from offchain.risk.policy import Policy, default_policy
 from offchain.units import MICRO
@@ -54,13 +64,15 @@ def cosign(digest: bytes, mask: int) -> bytes:
 
 @dataclass
 class Audited(Desk):
-    """See the module."""
+    """See the module. `hidden` are instruments without quotes."""
 
     policy: Policy = field(default_factory=lambda: leaping(default_policy()))
     store: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
     last: Last | None = None
     mask: int = 0b0111
     settlements: list[int] = field(default_factory=list)
+    hidden: frozenset[int] = frozenset()
+    before: Before | None = None
 
     @property
     def folder(self) -> Path:
@@ -74,7 +86,7 @@ class Audited(Desk):
             index = mark.index + (member - 1) * mark.index // 10_000
             quotes[number] = Quote(index, mark.funding, mark.scan_range + 10 * member)
         pairs = {}
-        for identifier in self.leaves:
+        for identifier in self.leaves.keys() - self.hidden:
             instrument = Instrument.from_id(identifier)
             forward = quotes[instrument.underlying].index
             if instrument.kind.is_dated:
@@ -95,12 +107,15 @@ class Audited(Desk):
         observers = [i for i in range(MEMBERS) if self.mask >> i & 1]
         seen = {i: self.observe(i) for i in observers}
         signed = [sign_observation(secrets()[i], i, slot, seen[i].body(slot)) for i in observers]
-        market = bounded(medians(list(seen.values()), self.leaves, self.policy, 3), slot, self.last, self.policy)
+        middle = medians(list(seen.values()), self.leaves, self.policy, 3)
+        middle = carried(middle, self.leaves, slot, lambda: self.before)
+        market = bounded(middle, slot, self.last, self.policy)
         epoch = build_epoch(slot, market, self.book, self.policy, signed)
         if self.settlements:
             leaves = epoch.leaves
             epoch = assemble(slot, epoch.header.marks, leaves, self.book, self.policy, signed, self.settlements)
         BundleStore(self.folder).write(epoch.bundle)
+        self.before = Before.of(Bundle.decode(epoch.bundle))
         header = epoch.header
         signature = cosign(header_digest(slot.chain_id, oracle, 1, slot.epoch, header.hash), self.mask)
         receipt = self.system.oracle.send.post(header.as_tuple(), self.mask, signature, sender=self.keys[0])

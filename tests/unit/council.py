@@ -58,18 +58,22 @@ def market(instruments: Sequence[int] = LISTED, factor: int = MICRO, **changes: 
 
 @dataclass
 class Puppet:
-    """A member's market. `factor` moves its prices (1e-6), `error` silences it, `changes` go into its quotes."""
+    """A member's market.
+
+    `factor` moves its prices (1e-6), `error` silences it, `changes` go into its quotes, `hidden` have none.
+    """
 
     factor: int = MICRO
     error: str = ""
     changes: dict[str, int] = field(default_factory=dict)
+    hidden: frozenset[int] = frozenset()
     asked: int = 0
 
     def observe(self, slot: Slot, state: State, instruments: Sequence[int]) -> Observation:
         self.asked += 1
         if self.error:
             raise MarketError(self.error)
-        return market(instruments, self.factor, **self.changes)
+        return market([key for key in instruments if key not in self.hidden], self.factor, **self.changes)
 
 
 @dataclass
