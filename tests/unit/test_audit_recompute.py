@@ -182,8 +182,8 @@ def test_expected_marks__are_medians_within_the_oracle_s_bounds():
     # 10 % a slot up for two slots, 1 % down; funding 0.05 % of 8 USD a lot an hour, for two hours.
     assert then[0] == Mark(1, 8_000_000_001, -100 + 8_000, 192_000, 1)
     assert then[1].scan_range == 392_000
-    assert expected_inputs(bodies, BTC) == (8_000_000_006, 0)
-    with pytest.raises(ValueError, match="nobody observed instrument"):
-        expected_inputs(bodies, ETH)
+    assert expected_inputs(bodies, BTC, 3) == (8_000_000_006, 0)
+    assert expected_inputs(bodies, BTC, 4) is None
+    assert expected_inputs(bodies, ETH, 1) is None
     with pytest.raises(ValueError, match="nobody observed underlying 1"):
         expected_marks([], header(10), None, POLICY)
