@@ -106,6 +106,8 @@ def play(
             leave(world)
     except AssertionError as problem:
         error = str(problem) or "an assertion without words"
+    except (ArithmeticError, LookupError, TypeError, ValueError) as problem:
+        error = f"the machine itself: {type(problem).__name__}: {problem}"
     return Outcome(done, world.bench.attempts, world.reasons, world.done, world.transitions, error)
 
 

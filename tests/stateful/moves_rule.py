@@ -281,7 +281,8 @@ def listing(world: World, rng: Random) -> None:
         elif bad == 4:
             ids = [Instrument(number, Kind.FUTURE, expiry).id | 1 << 20]
         if world.do(Call("list_instruments", (ids,), owner)) is None:
-            market.listed = sorted({*market.listed, *ids})
+            fit = [i for i in ids if i >> 8 & (2**48 - 1) <= 8 * market.terms[i >> 88].index]
+            market.listed = sorted({*market.listed, *fit})  # a committee leaves out what no lane holds
     elif way < 0.8:
         some = rng.choice([i for i in market.listed if i & 255 <= 4])
         if some & 255 == Kind.PERPETUAL and rng.random() < 0.8:

@@ -201,6 +201,7 @@ def registrar(world: World, rng: Random) -> None:
     world.do(Call("enact_feed", (unlike,), owner))
     for token in (coarse, many, other, nothing):
         world.do(Call("enact_token", (token,), owner))
+        world.do(Call("cancel_proposal", (3, token[0]), owner))
     bench.set_feed(source, 0, bench.chain.timestamp, 1)
     world.do(Call("enact_feed", (feed,), owner))
     if twin.feed_of(number)[0] == ZERO or rng.random() < 0.5:
