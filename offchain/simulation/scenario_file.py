@@ -17,7 +17,7 @@ from offchain.simulation.checks import OPERATORS, CheckSpec
 from offchain.simulation.faults import Known, read_fault
 from offchain.simulation.guards import GUARDS
 from offchain.simulation.measures import MEASURES
-from offchain.simulation.prices import from_candles
+from offchain.simulation.prices import Diffusion, bootstrapped, from_candles
 from offchain.simulation.reading import Item, Section
 from offchain.simulation.scenario import (
     POLICY_KEYS,
@@ -149,18 +149,12 @@ def _chain(top: Section) -> tuple[BlockRules, int, Demand, float, float]:
     s = item.section(
         "block_time", "gas_limit", "latency", "base_fee", "demand_gas", "demand_price", "spread", "native", "poster_fee"
     )
+    times = s.seconds("block_time", 12, 1), s.seconds("latency", 1)
+    gas = s.whole("gas_limit", 30_000_000, 1_000_000), s.whole("demand_gas", 20_000_000, 0)
+    price, spread = s.number("demand_price", 30.0, 1e-9, 1e9), s.number("spread", 0.8, 1e-3, 10.0)
     try:
-        rules = BlockRules(
-            s.seconds("block_time", 12, 1),
-            s.whole("gas_limit", 30_000_000, 1_000_000),
-            7,
-            1_250,
-            s.seconds("latency", 1),
-        )
-        price = s.number("demand_price", 30.0, 1e-9, 1e9)
-        demand = Demand(
-            s.whole("demand_gas", 20_000_000, 0), max(round(price * GWEI), 1), s.number("spread", 0.8, 1e-3, 10.0)
-        )
+        rules = BlockRules(times[0], gas[0], 7, 1_250, times[1])
+        demand = Demand(gas[1], max(round(price * GWEI), 1), spread)
     except BallastError as error:
         item.fail(str(error))
     fee = s.number("base_fee", None, 1e-9, 1e9)
@@ -247,7 +241,12 @@ def _prices(s: Section, files: _Files) -> PriceSpec:
     if kind == "diffusion":
         keys = ("volatility", "drift", "jumps", "jump_mean", "jump_spread")
         law = p.get(kind).section(*keys)
-        return PriceSpec(kind, law=tuple((key, law.number(key, 0.0)) for key in keys))
+        found = {key: law.number(key, 0.0) for key in keys}
+        try:
+            Diffusion(s.number("price"), **found)
+        except BallastError as error:
+            p.get(kind).fail(str(error))
+        return PriceSpec(kind, law=tuple(found.items()))
     scale = s.number("price") if kind == "factors" else 1.0
     points: list[tuple[int, float]] = []
     for each in p.get(kind).items(1):
@@ -277,8 +276,11 @@ def _file(item: Item, files: _Files, whole: bool) -> Path:
         item.fail(f"no candle file {written}: name one that exists, or set BALLAST_DATA to its folder")
     try:
         candles = load_candles(found)
+        times = np.array([0, files.duration], dtype=np.int64)
         if whole:
-            from_candles({1: candles}, files.start, np.array([0, files.duration], dtype=np.int64))
+            from_candles({1: candles}, files.start, times)
+        else:
+            bootstrapped({1: candles}, np.random.default_rng(0), times)
     except BallastError as error:
         item.fail(str(error))
     return found

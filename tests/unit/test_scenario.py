@@ -29,6 +29,13 @@ def wrong(old: str, new: str) -> str:
     return SOUND.replace(old, new)
 
 
+def priced(how: str) -> str:
+    """The sound file with other prices in the place of its path."""
+    text = wrong("noise: 0.6", how)
+    start = text.index("      path:")
+    return text[:start] + text[text.index("\n", start) + 1 :]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
@@ -56,6 +63,8 @@ def wrong(old: str, new: str) -> str:
         ("insurance: 60_000", "insurance: 60_000\ninsurance: 1", r"key 'insurance' stands twice"),
         ("insurance: 60_000", "insurance: [", r"x\.yaml:\d+: no YAML"),
         ("groups:\n", "grops:\n", r"unknown key 'grops'"),
+        ("block_time: 13s", "block_time: 0s", r"^x\.yaml:\d+: chain\.block_time: 0s is not within"),
+        ("insurance: 60_000", "insurance: 60_000\nseeds: 20", r"x\.yaml:\d+: unknown key 'seeds'"),
     ],
 )  # fmt: skip
 def test_file__a_mistake__refused_with_its_line(old: str, new: str, complaint: str) -> None:
@@ -71,11 +80,18 @@ def test_file__candles_with_a_gap__refused(tmp_path: Path) -> None:
         "ts,open,high,low,close,volume\n"
         + "".join(f"2020-03-12T{hour:02}:00:00Z,1,1,1,1,1\n" for hour in range(24) if hour not in (9, 10))
     )
-    text = SOUND.replace("noise: 0.6", "candles: gap.csv")
-    start = text.index("      path:")
-    text = text[:start] + text[text.index("\n", start) + 1 :]
     with pytest.raises(ScenarioError, match=r"x\.yaml:\d+: underlyings\.ETH\.prices\.candles: .*gap"):
-        parse(text, "x.yaml", folder=tmp_path)
+        parse(priced("candles: gap.csv"), "x.yaml", folder=tmp_path)
+    with pytest.raises(ScenarioError, match=r"x\.yaml:\d+: underlyings\.ETH\.prices\.bootstrap: .*no complete stretch"):
+        parse(priced("bootstrap: gap.csv"), "x.yaml", folder=tmp_path)
+
+
+def test_file__a_law_of_motion_that_cannot_be__refused() -> None:
+    assert parse(priced("diffusion: {volatility: 0.9, jumps: 4}"), "x.yaml").underlyings[0].prices.kind == "diffusion"
+    with pytest.raises(
+        ScenarioError, match=r"x\.yaml:\d+: underlyings\.ETH\.prices\.diffusion: volatility -0\.9: choose"
+    ):
+        parse(priced("diffusion: {volatility: -0.9}"), "x.yaml")
 
 
 def test_file__policy_that_cannot_be__refused() -> None:
