@@ -18,7 +18,7 @@ KEEPERS = "keepers"
 AXES: Mapping[str, tuple[str, ...]] = {
     "chain.block_time": ("2s", "12s", "60s", "300s", "600s"),
     "chain.gas_limit": ("30_000_000", "10_000_000", "5_000_000", "2_000_000", "1_000_000"),
-    "cadence.slot": ("1m", "5m", "15m", "1h", "2h", "5h"),
+    "cadence.slot": ("1m", "5m", "15m", "1h", "2h"),
     KEEPERS: ("8", "4", "2", "1", "0"),
 }
 """Settings by name, from easy to hard; `keepers` is how many there are, the scenario's own over again."""

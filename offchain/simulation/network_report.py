@@ -59,6 +59,8 @@ def draw(limits: Sequence[Limit]) -> Figure:
     if most > 10 * EVEN:
         grid[1][0].set_yscale("symlog", linthresh=EVEN)
         grid[1][0].set_yticks([0, *(tick for tick in (1e3, 1e4, 1e5, 1e6, 1e7, 1e8) if tick < 2 * most)])
+        grid[1][0].yaxis.set_major_formatter(FuncFormatter(compact))
+        grid[1][0].set_ylim(top=2 * most)
     else:
         grid[1][0].yaxis.set_major_locator(MaxNLocator(4))
     grid[2][0].yaxis.set_major_locator(MaxNLocator(4))

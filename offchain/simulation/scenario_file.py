@@ -31,6 +31,7 @@ from offchain.simulation.scenario import (
     Scenario,
     UnderlyingSpec,
 )
+from offchain.units import YEAR
 
 MOVES: Mapping[str, tuple[str, ...]] = {
     "trade": ("account", "underlying", "units", "share", "with"),
@@ -69,6 +70,8 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
     start = top.get("start").moment()
     if start % cadence.slot:
         top.get("start").fail(f"{start} is no multiple of the slot of {cadence.slot} s")
+    if start < YEAR:
+        top.get("start").fail("choose a time from 1971 on: a chain begins before it, and never before 1970")
     underlyings = _underlyings(top.get("underlyings"), _Files(start, duration, folder))
     horizon = max(horizon, duration)
     numbers = {u.name: u.number for u in underlyings}
@@ -289,6 +292,11 @@ def _file(item: Item, files: _Files, whole: bool) -> Path:
 def _groups(top: Section, numbers: Mapping[str, int]) -> tuple[GroupSpec, ...]:
     item = top.get("groups")
     out = [_group(each, numbers) for each in item.items(1)]
+    made = {group.underlying for group in out if group.role == "maker"}
+    for group, each in zip(out, item.items(1), strict=True):
+        if group.underlying not in made:
+            name = next(name for name, number in numbers.items() if number == group.underlying)
+            each.fail(f"nobody makes a market in {name}: add a group with role maker and underlying {name}")
     if "accounts" in top:
         wanted = top.whole("accounts", least=2, most=1_000_000)
         total = sum(g.count for g in out)

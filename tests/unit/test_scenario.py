@@ -60,6 +60,8 @@ def priced(how: str) -> str:
         ("slot: 5m, max_age: 15m", "slot: 5m, max_age: 1m", r"x\.yaml:\d+: cadence: max_age of 60 s"),
         ("measure: insolvency", "measure: happiness", r"x\.yaml:\d+: checks\[1\]\.measure: unknown 'happiness'"),
         ("start: 2020-03-12T06:00:00Z", "start: yesterday", r"is no UTC time like"),
+        ("start: 2020-03-12T06:00:00Z", "start: 1969-03-12T06:00:00Z", r"\.yaml:\d+: start: choose a time from"),
+        ("role: maker", "role: basis", r"x\.yaml:\d+: groups\[0\]: nobody makes a market in ETH"),
         ("insurance: 60_000", "insurance: 60_000\ninsurance: 1", r"key 'insurance' stands twice"),
         ("insurance: 60_000", "insurance: [", r"x\.yaml:\d+: no YAML"),
         ("groups:\n", "grops:\n", r"unknown key 'grops'"),
