@@ -173,10 +173,11 @@ def plot(figures: Figures, path: Path) -> None:
         line = f"line: {1_000 * slope:,.3g} ms an {unit}, R² {explained:.4f}"
         axis.plot(ends, intercept + slope * ends, "--", color="#999999", label=line)
         axis.plot(sizes, seconds, "o", color="#1f4e79", label="epochs and audit")
-        axis.set(xlabel=label, ylabel="processor seconds", xlim=(0, None), ylim=(0, None))
+        axis.set(xlabel=label, ylabel="processor seconds")
     hours, seconds = np.array(figures["growth_by_epochs_with_keepers"]).T
     axes[1].plot(hours, seconds, ".", color="#c0504d", label="with keepers; the crash is at hours 34 to 50")
     for axis in axes:
+        axis.set(xlim=(0, None), ylim=(0, None))
         axis.legend(frameon=False, fontsize=8)
         axis.grid(alpha=0.25)
     shown.savefig(path, dpi=110)

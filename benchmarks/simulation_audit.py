@@ -50,6 +50,12 @@ def begin(record: Record, contracts: Sequence[tuple[Artifact, str]]) -> None:
     _running[:] = [Auditor(chain, record, Audit(record))]
 
 
+def follow(logs: Sequence[RawLog]) -> None:
+    """Check the next logs, none of which is of an epoch."""
+    (auditor,) = _running
+    auditor.audit.take(auditor.chain.decode(logs))
+
+
 def take(logs: Sequence[RawLog], block: int, block_hash: bytes, address: bytes, bundle: bytes) -> None:
     """Check the next logs. The last are those of an epoch that rests on `block`; it names its bundle by `address`."""
     (auditor,) = _running
@@ -57,7 +63,7 @@ def take(logs: Sequence[RawLog], block: int, block_hash: bytes, address: bytes, 
     assert isinstance(bundles, dict)
     assert isinstance(hashes, dict)
     bundles[address], hashes[block] = bundle, block_hash
-    auditor.audit.take(auditor.chain.decode(logs))
+    follow(logs)
     bundles.clear()
 
 
@@ -75,9 +81,9 @@ def finish(
     BallastError
         Anything differs but the signatures: the committee is the stand-in that believes all, so there are none.
     """
+    follow(logs)
     (auditor,) = _running
     audit = auditor.audit
-    audit.take(auditor.chain.decode(logs))
     record = replace(auditor.record, accounts=accounts, tokens_held=tokens_held, token_balance=token_balance)
     found = audit.finish(record)
     unsigned = [each for each in found.mismatches if each.kind == "signature" and "committee set" in each.where]

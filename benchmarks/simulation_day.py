@@ -131,6 +131,7 @@ class Replay:
         self.keepers = self.crowd.open([CAPITAL] * KEEPERS)
         self.crowd.insure(10**7 * MICRO)
         self._populate(accounts, opening)
+        self._send(simulation_audit.follow)
         self._audited()
         self.result.set_up = time.perf_counter() - began
 
