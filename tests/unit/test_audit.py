@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offchain.audit.epochs import unhex, word
+from offchain.audit.ground import Findings, Ground
 from offchain.audit.record import Record, read_bundles
 from offchain.audit.result import Verification
 from offchain.audit.tamper import KINDS, rebuild, tamper
-from offchain.audit.verify import verify
+from offchain.audit.verify import Audit, verify
 from offchain.chain.backends import Event
 
 INSTRUMENTS = sorted([BTC_PERP, BTC_FUTURE, option(BTC, 10_000), ETH_PERP])
@@ -247,6 +248,35 @@ def test_verify__price_of_a_take__is_checked(record):
 
 def test_verify__tokens_sent_without_a_deposit__are_nobody_s(record):
     assert verify(replace(record, token_balance=record.token_balance + 1)).ok
+
+
+def parts(record: Record, ends: Callable[[Event], bool]) -> list[tuple[Event, ...]]:
+    """The events in parts, each to the end of the block of an event that ends one."""
+    blocks = sorted({event.block_number for event in record.events if ends(event)})
+    cuts = [sum(event.block_number <= block for event in record.events) for block in blocks]
+    return [record.events[a:b] for a, b in zip([0, *cuts], [*cuts, len(record.events)], strict=True)]
+
+
+@pytest.mark.parametrize("name", ["EpochPosted", "Filled"])
+def test_audit__in_parts__is_that_of_the_whole(record, name):
+    audit = Audit(record)
+    for part in parts(record, lambda event: event.name == name):
+        audit.take(part)
+    assert audit.finish(record) == verify(record)
+
+
+def test_audit__snapshot_before_the_part_before__is_none(small):
+    """Books that have moved on are not those of an older block: an epoch that rests on it is not verified."""
+    place = at(small, "EpochPosted", -1)
+    fields = list(small.events[place].args["header"])
+    fields[2] = small.events[at(small, "Filled")].block_number
+    other = altered(small, place, header=tuple(fields))
+    whole, late = Ground(Findings()), Ground(Findings())
+    whole.take(other.events)
+    assert fields[2] in whole.snapshots
+    late.take(other.events[:place])
+    late.take(other.events[place:])
+    assert fields[2] not in late.snapshots
 
 
 ROWS: dict[str, Callable[[dict[str, Any]], None]] = {
