@@ -175,7 +175,7 @@ def plot(figures: Figures, path: Path) -> None:
         axis.plot(sizes, seconds, "o", color="#1f4e79", label="epochs and audit")
         axis.set(xlabel=label, ylabel="processor seconds")
     hours, seconds = np.array(figures["growth_by_epochs_with_keepers"]).T
-    axes[1].plot(hours, seconds, ".", color="#c0504d", label="with keepers; the crash is at hours 34 to 50")
+    axes[1].plot(hours, seconds, ".", color="#c0504d", label="with keepers, who work in the crash")
     for axis in axes:
         axis.set(xlim=(0, None), ylim=(0, None))
         axis.legend(frameon=False, fontsize=8)
@@ -200,7 +200,7 @@ def table(figures: Figures) -> str:
         if isinstance(value, int | float):
             text = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:,.3g}"
         elif isinstance(value, dict):
-            text = ", ".join(f"{part} {spent:,}" for part, spent in value.items())
+            text = "; ".join(f"{part} {spent:,}" for part, spent in value.items()) or "none"
         else:
             text = str(value)
         rows.append(f"| `{name}` | {text} | {LIMITS.get(name, '')} |")
