@@ -16,7 +16,7 @@ from offchain.chain.backends import Contract, Reverted
 from offchain.chain.revm import RevmChain
 from offchain.chain.variants import variant
 
-LANES = (prove_arithmetic.lanes_read_back, prove_arithmetic.lanes_add)
+LANES = (prove_arithmetic.lanes_read_back, prove_arithmetic.lanes_add, prove_arithmetic.biased_sums)
 LANES += (prove_arithmetic.lots_read_back, prove_arithmetic.cash_reads_back)
 CLAIMS: list[Contract] = []
 WORDS = st.one_of(

@@ -36,7 +36,7 @@ def test_set_engines__twice__reverts(bench: Bench) -> None:
     assert not bench.ledger.call.is_engine(bench.keys[1].address)
 
 
-def test_set_engines__front_run__reverts() -> None:
+def test_threat_31__set_engines_front_run__reverts() -> None:
     chain = RevmChain(timestamp=START)
     money = chain.deploy(artifact("mocks/SettlementToken"), sender=chain.accounts[0])
     ledger = chain.deploy(artifact("Ledger"), money, sender=chain.accounts[0])
