@@ -28,6 +28,9 @@ initializes: lock
 
 exports: (
     accounts.next_account,
+    accounts.open_account,
+    accounts.open_isolated,
+    accounts.is_isolated,
     custody.collateral_held,
     lock.enter,
     lock.is_engine,
@@ -60,16 +63,6 @@ def __init__(token: address):
 
 
 # Anyone, and owners
-
-
-@external
-def open_account(owner: address) -> uint256:
-    """
-    @notice Open an account for anyone. One person may own many.
-    @param owner Who may withdraw from it and sign its orders.
-    @return uint256 The account's id; ids are never reused.
-    """
-    return accounts._open(owner)
 
 
 @external

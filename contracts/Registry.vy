@@ -8,9 +8,9 @@
 @dev Words and bits are those of docs/protocol.md, *Policy*. The policy in force is kept as the code of a contract
      (`policy_code`), so that a reader takes the words that it needs and one pointer changes all; the feeds are kept likewise.
 @custom:security Needs EIP-5656 (cancun).
-@custom:kill The guardian can pause opening risk, depositing collateral tokens and opening accounts, and make instruments
-             close-only; only the owner lifts a pause. Nothing else can be stopped: deposits, cures, liquidation and exits ask
-             nothing here that can be paused.
+@custom:kill The guardian can pause opening risk and depositing collateral tokens, and make instruments close-only; only the owner
+             lifts a pause. Nothing else can be stopped: deposits, cures, liquidation and exits ask nothing here that can be
+             paused.
 """
 
 

@@ -4,7 +4,7 @@
 @license GNU Affero General Public License v3.0 only
 @notice The packed words in which the ledger keeps an account and its positions.
 
-        title      owner (bits 255..96), version (u32, 95..64), epoch of the last trade (u64, 63..0)
+        title      owner (bits 255..96), isolated (95), version (31 bits, 94..64), epoch of the last trade (u64, 63..0)
         holdings   cash (i128, 255..128), counts (96 bits, 127..32), sum |q| (u32, 31..0)
         counts     four lanes of 24 bits, each an underlying (u16) over its count of open positions (u8), ascending from the
                    top, then zeros
@@ -18,6 +18,8 @@ from interfaces import ILedger
 from lib import constants
 
 
+_VERSIONS: constant(uint256) = 2**31 - 1
+_ISOLATED: constant(uint256) = 1 << 95
 _COUNTS: constant(uint256) = 2**96 - 1
 _COUNT_LANE: constant(uint256) = 2**24 - 1
 _CASH_LIMIT: constant(int256) = 2**127
@@ -46,17 +48,28 @@ def _version(title: uint256) -> uint256:
     @dev Version of an account.
     @param title Its title word.
     """
-    return (title >> 64) & constants.MASK_32
+    return (title >> 64) & _VERSIONS
 
 
 @pure
 @internal
-def _opened(owner: address) -> uint256:
+def _is_isolated(title: uint256) -> bool:
+    """
+    @dev Whether an account holds one underlying at most.
+    @param title Its title word.
+    """
+    return title & _ISOLATED != 0
+
+
+@pure
+@internal
+def _opened(owner: address, isolated: bool) -> uint256:
     """
     @dev Title of a new account.
     @param owner Its owner.
+    @param isolated Whether it holds one underlying at most.
     """
-    return convert(owner, uint256) << 96
+    return convert(owner, uint256) << 96 | (_ISOLATED if isolated else 0)
 
 
 @pure
@@ -68,8 +81,9 @@ def _transferred(title: uint256, owner: address) -> uint256:
     @param owner The new owner.
     """
     version: uint256 = self._version(title)
-    assert version != constants.MASK_32, "ledger: no more versions"
-    return convert(owner, uint256) << 96 | (version + 1) << 64 | title & constants.MASK_64
+    assert version != _VERSIONS, "ledger: no more versions"
+    kept: uint256 = title & (_ISOLATED | constants.MASK_64)
+    return convert(owner, uint256) << 96 | (version + 1) << 64 | kept
 
 
 @pure
@@ -224,6 +238,16 @@ def _account(account: uint256, title: uint256, holdings: uint256, position_hash:
         head=head | count << 64,
         position_hash=position_hash,
     )
+
+
+@pure
+@internal
+def _is_crossed(holdings: uint256) -> bool:
+    """
+    @dev Whether there are positions in more than one underlying: the second lane of the counts is in use.
+    @param holdings The holdings word.
+    """
+    return (holdings >> 80) & _COUNT_LANE != 0
 
 
 # Lots

@@ -44,18 +44,60 @@ def __init__():
     self.next_account = constants.FIRST_ACCOUNT
 
 
+# Anyone
+
+
+@external
+def open_account(owner: address) -> uint256:
+    """
+    @notice Open an account for anyone. One person may own many. It is a cross account: its positions, in a few underlyings,
+            secure each other.
+    @param owner Who may withdraw from it and sign its orders.
+    @return uint256 The account's id; ids are never reused.
+    """
+    return self._open(owner, False)
+
+
+@external
+def open_isolated(owner: address) -> uint256:
+    """
+    @notice Open an account that holds one underlying at a time and never more, so that it can lose only what was put up for it.
+    @param owner As of `open_account`.
+    @return uint256 The account's id.
+    """
+    return self._open(owner, True)
+
+
+# Views
+
+
+@view
+@external
+def is_isolated(account: uint256) -> bool:
+    """
+    @notice Whether an account holds one underlying at most.
+    @param account The account.
+    @return bool Whether it was opened so. A new owner keeps it as it is.
+    """
+    return account_words._is_isolated(self._title[account])
+
+
+# Internal
+
+
 @internal
-def _open(owner: address) -> uint256:
+def _open(owner: address, isolated: bool) -> uint256:
     """
     @dev A new account.
     @param owner Its owner.
+    @param isolated Whether it holds one underlying at most.
     @return uint256 Its id.
     """
     assert owner != empty(address), "ledger: no owner"
     account: uint256 = self.next_account
     self.next_account = account + 1
-    self._title[account] = account_words._opened(owner)
-    log ILedger.AccountOpened(account=account, owner=owner)
+    self._title[account] = account_words._opened(owner, isolated)
+    log ILedger.AccountOpened(account=account, owner=owner, isolated=isolated)
     return account
 
 
@@ -192,6 +234,8 @@ def _change(
     self._put(account, held, holdings)
     self._lots[key] = account_words._with_lots(word, instrument, after)
     title: uint256 = self._title[account]
+    if before == 0 and account_words._is_isolated(title):
+        assert not account_words._is_crossed(holdings), "ledger: account is isolated"
     if title & constants.MASK_64 != epoch:
         title = account_words._traded(title, epoch)
         self._title[account] = title

@@ -59,7 +59,6 @@ FEED_UNUSABLE: constant(uint256) = 3
 # Actions that a guardian can pause.
 PAUSE_RISK: constant(uint256) = 1  # trades that open risk
 PAUSE_COLLATERAL: constant(uint256) = 2  # deposits of collateral tokens
-PAUSE_OPENING: constant(uint256) = 3  # opening of accounts
 # Kinds of instrument.
 PERPETUAL: constant(uint256) = 1
 PUT: constant(uint256) = 4  # 1..4 are derivatives, 5 is a token

@@ -28,7 +28,7 @@ _word: uint256
 def paused(action: uint256) -> bool:
     """
     @notice Whether an action is paused.
-    @param action 1, 2 or 3 (constants.vy).
+    @param action 1 or 2 (constants.vy).
     """
     return self._is_paused(action)
 
@@ -36,11 +36,11 @@ def paused(action: uint256) -> bool:
 @external
 def pause(action: uint256):
     """
-    @notice Stop an action at once: opening risk, depositing collateral tokens, or opening accounts.
-    @param action 1, 2 or 3 (constants.vy).
+    @notice Stop an action at once: opening risk, or depositing collateral tokens.
+    @param action 1 or 2 (constants.vy).
     """
     self._check_guardian()
-    assert action >= constants.PAUSE_RISK and action <= constants.PAUSE_OPENING, "registry: action cannot be paused"
+    assert action >= constants.PAUSE_RISK and action <= constants.PAUSE_COLLATERAL, "registry: action cannot be paused"
     self._word |= 1 << (160 + action)
     log IRegistry.PauseSet(action=action, paused=True)
 

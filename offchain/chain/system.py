@@ -190,9 +190,10 @@ class System:
                 raise BallastError(f"{engine.artifact.name} is no engine of the ledger: deploy again")
 
     # accounts
-    def open_account(self, owner: Signer) -> int:
-        """Open an account owned by `owner`; returns its id."""
-        receipt = self.ledger.send.open_account(owner.address, sender=owner)
+    def open_account(self, owner: Signer, isolated: bool = False) -> int:
+        """Open an account owned by `owner`, isolated if it shall hold one underlying at most; returns its id."""
+        send = self.ledger.send
+        receipt = (send.open_isolated if isolated else send.open_account)(owner.address, sender=owner)
         return int(receipt.event("AccountOpened").args["account"])
 
     def deposit(self, account: int, amount: int, payer: Signer) -> None:

@@ -61,7 +61,7 @@ CASH, U32, U64 = st.integers(-(2**127), 2**127 - 1), st.integers(0, 2**32 - 1), 
 
 
 @settings(max_examples=150, deadline=None)
-@given(COUNTS, U64, CASH, U32, U64, U32)
+@given(COUNTS, U64, CASH, st.integers(0, 2**31 - 1), U64, U32)
 def test_account__spread__gives_every_field(
     counts: dict[int, int], account: int, cash: int, version: int, epoch: int, total: int
 ) -> None:
@@ -90,11 +90,12 @@ def test_cash__changed__or_refused(cash: int, change: int, rest: int) -> None:
 
 def test_version__the_last__is_not_bumped() -> None:
     owner = "0x" + "cd" * 20
-    title = OWNER << 96 | (2**32 - 2) << 64 | 77
-    last = int(owner, 16) << 96 | (2**32 - 1) << 64 | 77
-    assert HARNESS[0].call.transferred(title, owner) == last
-    with pytest.raises(Reverted, match="ledger: no more versions"):
-        HARNESS[0].call.transferred(last, owner)
+    for isolated in (0, 1 << 95):
+        title = OWNER << 96 | isolated | (2**31 - 2) << 64 | 77
+        last = int(owner, 16) << 96 | isolated | (2**31 - 1) << 64 | 77
+        assert HARNESS[0].call.transferred(title, owner) == last
+        with pytest.raises(Reverted, match="ledger: no more versions"):
+            HARNESS[0].call.transferred(last, owner)
 
 
 LOTS = st.integers(1 - 2**32, 2**32 - 1)

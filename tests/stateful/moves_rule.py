@@ -242,7 +242,7 @@ def pause(world: World, rng: Random) -> None:
     if rng.random() < 0.1:
         world.do(Call("set_guardian", (bench.guardian,), rng.choice((bench.owner, bench.stranger))))
         return
-    action = rng.choice((1, 1, 2, 3)) if rng.random() < 0.9 else rng.choice((0, 4))
+    action = rng.choice((1, 1, 2)) if rng.random() < 0.9 else rng.choice((0, 3))
     running = bench.twin.paused.get(action)
     if running or rng.random() < 0.2:
         world.do(Call("unpause", (action,), bench.owner if rng.random() < 0.9 else bench.guardian))

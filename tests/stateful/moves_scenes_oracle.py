@@ -173,7 +173,7 @@ def registrar(world: World, rng: Random) -> None:
         for who in (bench.guardian, bench.guardian):
             world.do(Call("delist", ([fresh],), who))
         world.do(Call("relist", ([fresh],), owner))
-    for action in (0, 4):
+    for action in (0, 3):
         world.do(Call("pause", (action,), bench.guardian))
     coarse = (Instrument(1, Kind.TOKEN, 0, 7).id, bench.coarse, 2)
     many = (Instrument(1, Kind.TOKEN, 0, 8).id, bench.coarse, 37)

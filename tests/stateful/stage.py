@@ -45,7 +45,7 @@ def steady(world: World, *at_home: int) -> bool:
     bench, twin = world.bench, world.bench.twin
     for underlying in at_home:
         world.market.terms[underlying].index = PRICES[underlying]
-    for action in (1, 2, 3):
+    for action in (1, 2):
         if twin.paused.get(action):
             world.do(Call("unpause", (action,), bench.owner))
     for turn in range(9):

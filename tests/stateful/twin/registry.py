@@ -96,7 +96,7 @@ class RegistryTwin(Core):
 
     def pause(self, action: int) -> None:
         self._guardian()
-        need(1 <= action <= 3, "registry: action cannot be paused")
+        need(1 <= action <= 2, "registry: action cannot be paused")
         self.put(self.paused, action, True)
 
     # owner
