@@ -44,7 +44,8 @@ _INVERSE = pow(_NONCE, -1, N)
 
 # Which contract and function a method of the twin stands for, where the names differ or several could be meant.
 METHODS: Mapping[str, tuple[str, str]] = {
-    **{name: ("ledger", name) for name in ("open_account", "open_isolated", "transfer_account", "set_engines", "trespass")},
+    **{name: ("ledger", name) for name in ("open_account", "open_isolated", "transfer_account", "set_engines")},
+    "trespass": ("ledger", "trespass"),
     **{name: ("clearing", name) for name in ("deposit", "withdraw", "cancel", "trade")},
     "check_full": ("examiner", "check_full"),
     "check_part": ("examiner", "check_part"),
