@@ -145,7 +145,8 @@ class Keeper:
             acts: list[Act] = [a for a in decide(view) if isinstance(a, Liquidate) and not self._waits(a)]
             return acts[:MOST_AT_ONCE]
         epoch, book = state.epoch.header.epoch, state.book.accounts
-        below = table.accounts[((table.im_excess < 0) & table.holds) | (table.pv < 0)]
+        short = (table.im_excess < 0) | (table.owed > 0)
+        below = table.accounts[(short & table.holds) | (table.pv < 0)]
         keys = {int(a): (epoch, book[int(a)].position_hash, book[int(a)].cash) for a in below}
         self.idle = {a: key for a, key in self.idle.items() if keys.get(a) == key}
         fresh = [int(a) for a in below[np.argsort(table.mm_excess[table.place_many(below)], kind="stable")]]

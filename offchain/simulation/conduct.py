@@ -125,8 +125,9 @@ class Conduct:
         if account not in self.lab.floor.state.called:
             self.called.pop(account, None)
         impact = self._hedge(keeper, takes, event)
+        kind = "fallback" if fallback else "leg" if args["before"][3] < 0 else "tokens"
         self._row(
-            account, args["taker"], takes, "fallback" if fallback else "leg", gas, impact, penalty=args["penalty"],
+            account, args["taker"], takes, kind, gas, impact, penalty=args["penalty"],
             reward=args["reward"], worth=args["before"][0], covered=0,
         )  # fmt: skip
 
@@ -191,7 +192,8 @@ class Conduct:
                 continue
             if account in self._cured:
                 continue
-            lacking = -lab.floor.state.margin_of(account).im_excess
+            margin, content = lab.floor.state.margin_of(account), lab.floor.state.content(account)
+            lacking = max(-margin.im_excess, content.collateral - margin.pv)
             amount = min(lacking + lacking // 5, owner.wallet)
             if amount <= 0:
                 continue
@@ -326,9 +328,7 @@ class Conduct:
         due: list[int] = []
 
         def carry() -> Receipt:
-            held = lab.floor.state.book.accounts[account]
-            free = lab.floor.state.margin_of(account).im_excess if held.positions else held.cash
-            asked.append(int(free * share))
+            asked.append(int(lab.floor.free(account) * share))
             due.append(lab.floor.due(asked[-1]))
             if asked[-1] <= 0:
                 raise Reverted("nothing is free")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from eth_account.signers.local import LocalAccount
 
-from offchain.chain.backends import Receipt, Signer
+from offchain.chain.backends import Contract, Receipt, Signer
 from offchain.chain.orders import Order
 from offchain.chain.system import INSURANCE, SHORTFALL, System
 from offchain.instruments import Instrument, InstrumentLeaf, Kind
@@ -32,7 +32,7 @@ class Table:
     Attributes
     ----------
     accounts : ids, ascending. pv, mm_excess, im_excess, requirement : int64, micro-USD. holds : whether it has
-        positions.
+        positions. owed : value of its tokens less PV: dollars owed against them where it is positive.
     """
 
     accounts: npt.NDArray[np.int64]
@@ -41,6 +41,7 @@ class Table:
     im_excess: npt.NDArray[np.int64]
     requirement: npt.NDArray[np.int64]
     holds: npt.NDArray[np.bool_]
+    owed: npt.NDArray[np.int64]
 
     def place(self, account: int) -> int:
         """Row of an account; -1 if it is not there."""
@@ -51,12 +52,13 @@ class Table:
         """Rows of accounts that are all there."""
         return np.searchsorted(self.accounts, accounts)
 
-    def put(self, account: int, margin: Margin, holds: bool) -> None:
+    def put(self, account: int, margin: Margin, holds: bool, collateral: int) -> None:
         """Replace an account's row."""
         at = self.place(account)
         if at >= 0:
             self.pv[at], self.mm_excess[at], self.im_excess[at] = margin.pv, margin.mm_excess, margin.im_excess
             self.requirement[at], self.holds[at] = margin.risk + margin.closeout, holds
+            self.owed[at] = collateral - margin.pv
 
 
 @dataclass
@@ -90,7 +92,8 @@ class Floor:
             for account in touched:
                 if account >= FIRST_ACCOUNT:
                     held = self.state.book.accounts[account].positions
-                    self.table.put(account, self.state.margin_of(account), bool(held))
+                    margin, content = self.state.margin_of(account), self.state.content(account)
+                    self.table.put(account, margin, bool(held), content.collateral)
 
     def use(self, epoch: Epoch) -> None:
         """Take an epoch, which the chain has, as the latest."""
@@ -113,7 +116,8 @@ class Floor:
             np.array(column, dtype=np.int64)
             for column in (found.pv, found.mm_excess, found.im_excess, found.risk + found.closeout)
         )
-        return Table(bulk.accounts, pv, mm_excess, im_excess, requirement, bulk.counts > 0)
+        owed = bulk.collateral(leaves) - pv
+        return Table(bulk.accounts, pv, mm_excess, im_excess, requirement, bulk.counts > 0, owed)
 
     def cash(self, account: int) -> int:
         """Cash of an account, micro-USD."""
@@ -161,6 +165,23 @@ class Floor:
         self.system.token.send.mint(key.address, amount, sender=key)
         self.system.token.send.approve(self.system.ledger.address, amount, sender=key)
         self._applied(self.system.clearing.send.deposit(account, amount, sender=key))
+
+    def pledge(self, account: int, instrument: int, token: Contract, lots: int, key: Signer) -> None:
+        """Mint collateral tokens of 18 decimals and bring them in; their leaf must be in the latest epoch."""
+        assert self.state.epoch is not None
+        amount = lots * 10**18 // self.state.epoch.policy.underlying(instrument >> 88).lots_per_unit
+        token.send.mint(key.address, amount, sender=key)
+        token.send.approve(self.system.ledger.address, amount, sender=key)
+        leg, proof = self.state.epoch.leg(instrument)
+        witness = self.witness(account, key)
+        self._applied(self.system.collateral.send.deposit(account, amount, leg, proof, witness, sender=key))
+
+    def free(self, account: int) -> int:
+        """What an owner could withdraw, micro-USD: above initial margin, and no dollars against tokens."""
+        margin, held = self.state.margin_of(account), self.state.book.accounts[account]
+        if not held.positions:
+            return held.cash
+        return min(margin.im_excess, margin.pv - self.state.content(account).collateral)
 
     def _applied(self, receipt: Receipt) -> Receipt:
         self.apply(receipt)

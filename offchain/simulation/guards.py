@@ -114,6 +114,10 @@ GUARDS: Mapping[str, Guard] = {
         "under a shortfall every withdrawal is paid the same ratio; without it the first are paid in full",
         patches={"Ledger": (("    short: uint256 = accounts._short()\n    paid", "    short: uint256 = 0\n    paid"),)},
     ),
+    "cure": Guard(
+        "an hour after the call, tokens can be taken for dollars owed against them; without it never",
+        patches={"Liquidator": (("CURE: constant(uint256) = 3600", "CURE: constant(uint256) = 360_000_000"),)},
+    ),
     "atomic": Guard(
         "a price outside its cap pauses the underlying; without it the cap is taken for the price",
         rules=("cap_pauses",),

@@ -19,6 +19,7 @@ from offchain.chain.backends import Chain, Contract, Receipt, Reverted, dev_acco
 from offchain.chain.revm import RevmChain
 from offchain.chain.system import INSURANCE, System
 from offchain.config import BallastError
+from offchain.instruments import Instrument, Kind
 from offchain.keeper.state import MarketState
 from offchain.oracle.headers import Mark
 from offchain.oracle.keys import seats
@@ -40,6 +41,8 @@ from offchain.simulation.watch import Watch
 from offchain.units import DAY, MICRO
 
 FIRST_KEY = 1_000
+DECIMALS = 18
+"""Of a collateral token."""
 Progress = Callable[[str], None]
 
 
@@ -140,11 +143,20 @@ class Laboratory:
                 rows.append(
                     (spec.number, feed.address, age, round(spec.feed_min * 10**8), round(spec.feed_max * 10**8))
                 )
+        self.tokens = {
+            Instrument(spec.number, Kind.TOKEN).id: chain.deploy(
+                artifact("mocks/FalseToken"), DECIMALS, sender=deployer
+            )
+            for spec in scenario.underlyings
+            if spec.token
+        }
         members = seats(scenario.members, self.seed.to_bytes(32, "big")) if self.signed else None
         self.instruments = self.truth.listing()
         self.listed = [each.id for each in self.instruments]
         self.system = System.deploy(
-            chain, deployer, self.policy.encode(), members, scenario.cadence, instruments=self.listed, feeds=rows,
+            chain, deployer, self.policy.encode(), members, scenario.cadence, feeds=rows,
+            instruments=[each for each in self.listed if each not in self.tokens],
+            tokens=[(each, token.address, DECIMALS) for each, token in self.tokens.items()],
             variants=self.switches.variants,
         )  # fmt: skip
         state = MarketState(self.system)
@@ -163,6 +175,7 @@ class Laboratory:
             self.policy, None, self.listed,
         )  # fmt: skip
         self._took(self._post(first), first)
+        self._pledge()
         self._open_positions()
         self.first = {a: self.floor.cash(a) for a in self.owners}
         self.initial = {a: dict(state.book.accounts[a].positions) for a in self.owners}
@@ -195,7 +208,7 @@ class Laboratory:
         rng = np.random.default_rng([self.seed, 3])
         for group in self.scenario.groups:
             for equity, usage, side, cures, wallet in draw(group, rng):
-                account = self._account(group.name, equity)
+                account = self._account(group.name, equity - round(equity * group.pledged))
                 self.owners[account] = Owner(account, group.name, group, equity, usage, side, cures, wallet)
         for spec in self.scenario.keepers:
             capital = round(spec.capital * MICRO)
@@ -206,6 +219,18 @@ class Laboratory:
             first = self._account(f"attacker {attack.name}", round(attack.capital * MICRO))
             second = self._account(f"attacker {attack.name}", round(attack.second * MICRO), first)
             self.attackers[attack.name] = {"a": first, "b": second}
+
+    def _pledge(self) -> None:
+        """Owners who bring a part of what they have in tokens bring it, in whole lots at the mark."""
+        for account, owner in self.owners.items():
+            if owner.group.pledge:
+                instrument = Instrument(owner.group.pledge, Kind.TOKEN).id
+                each = max(self.floor.mark(instrument), 1)
+                lots = round(owner.equity * owner.group.pledged) // each
+                if lots:
+                    key = self.floor.owners[account]
+                    self.floor.pledge(account, instrument, self.tokens[instrument], lots, key)
+                    self.deposited[account] += lots * each
 
     def _open_positions(self) -> None:
         """Every owner but the makers takes the position of its role, a maker on the other side."""

@@ -236,6 +236,12 @@ MEASURES: Mapping[str, Measure] = {
     "reverted_share": Measure(_reverted, "", "share of transactions that were reverted or dropped"),
     "owner_loss": Measure(_owner_loss, "USD", "what liquidated owners would have more without liquidation"),
     "below_at_last": Measure(_below_at_last, "", "accounts below maintenance margin at the end"),
+    "owed_at_last": Measure(
+        lambda t, w: _sum(t["accounts"]["owed"]) / MICRO, "USD", "dollars owed against collateral tokens at the end"
+    ),
+    "tokens_taken": Measure(
+        lambda t, w: float(len(_taken(t, w, "tokens")["time"])), "", "times that tokens were taken for dollars owed"
+    ),
     "cascade": Measure(_cascade, "", "largest share of a price that liquidations moved it by"),
     "unfairness": Measure(_unfair, "", "largest distance of what somebody was paid from the same share for all"),
 }

@@ -29,11 +29,12 @@ from offchain.drawing import (
 )
 from offchain.simulation.records import RunResult, Table
 
-KINDS = ("leg", "takeover", "fallback", "debt")
+KINDS = ("leg", "tokens", "takeover", "fallback", "debt")
 KIND_LABELS = {
-    "leg": "legs at the mark", "takeover": "takeover", "fallback": "legs by fallback", "debt": "debt paid off",
+    "leg": "legs at the mark", "tokens": "tokens for dollars owed", "takeover": "takeover",
+    "fallback": "legs by fallback", "debt": "debt paid off",
 }  # fmt: skip
-KIND_COLOURS = dict(zip(KINDS, (BAD, STATE_COLOURS[4], SERIES[1], SERIES[3]), strict=True))
+KIND_COLOURS = dict(zip(KINDS, (BAD, SERIES[2], STATE_COLOURS[4], SERIES[1], SERIES[3]), strict=True))
 STATUS_COLOURS = {"PROVISIONAL": STATE_COLOURS[2], "DISPUTED": BAD, "STALE": SERIES[3], "HALTED": STATE_COLOURS[4]}
 MOST_ROWS = 600
 """A heat map shows at most this many rows; more accounts share rows, and the worst of a row shows."""

@@ -31,7 +31,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "prices": ("time", "underlying", "market", "index", "feed", "without_cascade", "scan_range", "status"),
     "states": ("time", "account", "state", "equity", "mm_excess"),
-    "accounts": ("account", "owner", "deposited", "withdrawn", "final_equity", "counterfactual_equity"),
+    "accounts": ("account", "owner", "deposited", "withdrawn", "final_equity", "counterfactual_equity", "owed"),
     "liquidations": (
         "time", "block", "account", "taker", "legs", "notional", "penalty", "reward", "kind", "breach_time",
         "latency_s", "latency_blocks", "gas", "price_impact", "worth", "covered",
@@ -50,8 +50,10 @@ prices : USD prices in micro-USD a unit. `market` is the true price with the imp
     without it, `index` the oracle's mark, `feed` the independent feed (0: none usable); `scan_range` 1e-6; `status`
     of the mark (LIVE, PROVISIONAL, DISPUTED; empty before the first epoch).
 states : at the market's true prices; `state` an index into `STATES`.
-accounts : `counterfactual_equity` is what the account would be worth at last had nobody liquidated it.
-liquidations : `kind` leg, takeover, fallback, or debt (of an account without positions, paid off; it takes nothing);
+accounts : `counterfactual_equity` is what the account would be worth at last had nobody liquidated it; `owed` the
+    dollars that it owes at last against collateral tokens.
+liquidations : `kind` leg, tokens (for dollars owed against them, above maintenance margin), takeover, fallback, or debt
+    (of an account without positions, paid off; it takes nothing);
     `breach_time` when the account fell below maintenance margin at the true prices, -1 if it is not below; latencies
     from then, -1 likewise; `price_impact` 1e-6 of the price; `worth` the account's PV before; `covered` what insurance
     and shortfall paid in. Of a takeover `penalty` is what the owner lost: PV less price.

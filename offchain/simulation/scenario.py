@@ -66,7 +66,8 @@ class UnderlyingSpec:
     name, number : of it. price : USD at the start. lots_per_unit : lots a unit.
     depth : units that the policy counts on. volume : units traded a day, which the market's impact depends on.
     volatility : a year, of the modelled surface and of the history before the run.
-    scan_range, r_min, r_max : fractions. open_interest : limit, multiple of depth. haircut : of its tokens.
+    scan_range, r_min, r_max : fractions. open_interest : limit, multiple of depth.
+    token : whether its token is taken as collateral; haircut : of it.
     venues : names. dispersion : of a venue's quotes about the price, fraction.
     feed : whether there is an independent feed; feed_min, feed_max : its clamps, USD.
     futures, options : days to expiry of futures; days and strikes (share of price) of options.
@@ -85,6 +86,7 @@ class UnderlyingSpec:
     r_max: float
     open_interest: float
     haircut: float
+    token: bool
     venues: tuple[str, ...]
     dispersion: float
     feed: bool
@@ -107,6 +109,7 @@ class GroupSpec:
     cures : share of owners who pay in after a margin call; patience : how long after, seconds; wallet : share of their
     deposit that they have left to pay in.
     trades : share of owners who trade at a step.
+    pledge : underlying whose tokens are collateral, 0 none; pledged : share of equity that is brought in them.
     """
 
     role: str
@@ -121,6 +124,8 @@ class GroupSpec:
     patience: int
     wallet: float
     trades: float
+    pledge: int
+    pledged: float
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
     underlyings = _underlyings(top.get("underlyings"), _Files(start, duration, folder))
     horizon = max(horizon, duration)
     numbers = {u.name: u.number for u in underlyings}
-    groups = _groups(top, numbers)
+    groups = _groups(top, numbers, [u.name for u in underlyings if u.token])
     keepers = tuple(_keeper(each) for each in top.get("keepers").items()) if "keepers" in top else ()
     _unique(top, "keepers", [k.name for k in keepers])
     known = Known(
@@ -191,7 +191,7 @@ def _underlyings(item: Item, files: _Files) -> tuple[UnderlyingSpec, ...]:
 def _underlying(name: str, item: Item, files: _Files) -> UnderlyingSpec:
     s = item.section(
         "number", "price", "lots_per_unit", "depth", "volume", "volatility", "scan_range", "bounds", "open_interest",
-        "haircut", "venues", "dispersion", "feed", "futures", "options", "prices",
+        "haircut", "token", "venues", "dispersion", "feed", "futures", "options", "prices",
     )  # fmt: skip
     depth = s.number("depth", least=1e-9, most=1e15)
     low, high = s.pair("bounds", (0.08, 0.4), 1e-6, 0.999)
@@ -218,6 +218,7 @@ def _underlying(name: str, item: Item, files: _Files) -> UnderlyingSpec:
         r_max=high,
         open_interest=s.number("open_interest", 5.0, 0.01, 655.0),
         haircut=s.number("haircut", 0.1, 0.0, 1.0),
+        token=s.flag("token") if "token" in s else False,
         venues=venues,
         dispersion=s.number("dispersion", 1e-4, 0.0, 0.1),
         feed=feed is not None or ("feed" in s and not s.get("feed").is_mapping and s.flag("feed")),
@@ -289,9 +290,9 @@ def _file(item: Item, files: _Files, whole: bool) -> Path:
     return found
 
 
-def _groups(top: Section, numbers: Mapping[str, int]) -> tuple[GroupSpec, ...]:
+def _groups(top: Section, numbers: Mapping[str, int], tokens: Sequence[str]) -> tuple[GroupSpec, ...]:
     item = top.get("groups")
-    out = [_group(each, numbers) for each in item.items(1)]
+    out = [_group(each, numbers, tokens) for each in item.items(1)]
     made = {group.underlying for group in out if group.role == "maker"}
     for group, each in zip(out, item.items(1), strict=True):
         if group.underlying not in made:
@@ -308,7 +309,7 @@ def _counted(group: GroupSpec, count: int) -> GroupSpec:
     return replace(group, count=count)
 
 
-def _group(item: Item, numbers: Mapping[str, int]) -> GroupSpec:
+def _group(item: Item, numbers: Mapping[str, int], tokens: Sequence[str]) -> GroupSpec:
     s = item.section(
         "role",
         "name",
@@ -322,8 +323,10 @@ def _group(item: Item, numbers: Mapping[str, int]) -> GroupSpec:
         "patience",
         "wallet",
         "trades",
+        "pledge",
     )
     role = s.choice("role", ROLES)
+    pledge = s.get("pledge").section("token", "share") if "pledge" in s else None
     return GroupSpec(
         role=role,
         name=s.text("name", role),
@@ -337,6 +340,8 @@ def _group(item: Item, numbers: Mapping[str, int]) -> GroupSpec:
         patience=s.seconds("patience", 0),
         wallet=s.number("wallet", 1.0, 0.0, 1e6),
         trades=s.number("trades", 0.0, 0.0, 1.0),
+        pledge=numbers[pledge.choice("token", tuple(tokens))] if pledge else 0,
+        pledged=pledge.number("share", least=0.0, most=0.95) if pledge else 0.0,
     )
 
 

@@ -81,11 +81,12 @@ class Truth:
         return {number: self.price(number, time) for number in self.numbers}
 
     def listing(self) -> list[Instrument]:
-        """A perpetual of each underlying, and the futures and options that the file asks for; ascending id."""
+        """A perpetual of each underlying, and the token, futures and options that the file asks for; ascending id."""
         out = []
         end = self.scenario.start + self.scenario.duration
         for spec in self.scenario.underlyings:
             out.append(Instrument(spec.number, Kind.PERPETUAL))
+            out += [Instrument(spec.number, Kind.TOKEN)] if spec.token else []
             out += [Instrument(spec.number, Kind.FUTURE, end + round(days * DAY)) for days in spec.futures]
             for days in spec.option_days:
                 for ratio in spec.strikes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from offchain.chain.system import FIRST_ACCOUNT, INSURANCE, SHORTFALL
-from offchain.instruments import InstrumentLeaf
+from offchain.instruments import InstrumentLeaf, Kind
 from offchain.oracle.headers import Mark
 from offchain.risk.arrays import build_leaves
 from offchain.simulation.measures import DEBT
@@ -32,11 +32,13 @@ class Watch:
     ----------
     counts : owners' accounts by state, at the true prices of the last step.
     breaches : by slot, accounts below maintenance margin at its true prices, with time and block at which that began.
+    owing : likewise, accounts that owe dollars against their tokens.
     """
 
     lab: Laboratory
     counts: dict[str, int] = field(default_factory=dict)
     breaches: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    owing: dict[int, dict[int, tuple[int, int]]] = field(default_factory=dict)
 
     def true_leaves(self, time: int) -> list[InstrumentLeaf]:
         """Every instrument at the true price, by the curves and scan ranges that the slot's epoch has."""
@@ -49,6 +51,7 @@ class Watch:
             surface, carry, _ = self.lab.committee.curves(each.underlying)
             index, left = true[each.underlying], each.expiry - self.lab.scenario.start - time
             forward = carry.forward(index, left) if each.kind.is_dated else carry.mark(index)
+            forward = index if each.kind == Kind.TOKEN else forward
             forwards.append(forward)
             ivs.append(int(surface.volatilities(each.strike, forward, left)) if each.kind.is_option else 0)
         return build_leaves(
@@ -61,7 +64,7 @@ class Watch:
         """Everybody at the true prices: into the table `states`, and since when they are below maintenance margin."""
         self.true = self.lab.floor.margins(self.true_leaves(time), self.lab.policy.margin)
         t = self.true
-        state = np.where(t.pv < 0, 4, np.where(t.mm_excess < 0, 3, np.where(t.im_excess < 0, 2, 1)))
+        state = np.where(t.pv < 0, 4, np.where(t.mm_excess < 0, 3, np.where((t.im_excess < 0) | (t.owed > 0), 2, 1)))
         state = np.where(t.holds, state, 0)
         mine = np.isin(t.accounts, np.fromiter(self.lab.owners, dtype=np.int64))
         self.lab.recorder.add_block(
@@ -71,8 +74,11 @@ class Watch:
         self.counts = {name: int((state[mine] == place).sum()) for place, name in enumerate(STATES)}
         below = (t.mm_excess < (t.requirement * NOISE).astype(np.int64)) & t.holds
         now = set(t.accounts[below].tolist())
-        last = self.breaches.get(max(self.breaches, default=0), {})
-        self.breaches[time] = {a: last.get(a, (time, self.lab.traffic.space.number)) for a in now}
+        owing = set(t.accounts[t.owed > -(t.requirement * NOISE).astype(np.int64)].tolist())
+        here = (time, self.lab.traffic.space.number)
+        for kept, found in ((self.breaches, now), (self.owing, owing)):
+            last = kept.get(max(kept, default=0), {})
+            kept[time] = {a: last.get(a, here) for a in found}
 
     def record(self, time: int) -> None:
         """The rows of a step."""
@@ -129,11 +135,12 @@ class Watch:
             self.lab.recorder.add(
                 "accounts", account=account, owner=self.lab.roles.get(account, "heir"), deposited=paid[0],
                 withdrawn=paid[1], final_equity=final, counterfactual_equity=other,
+                owed=max(int(table.owed[table.place(account)]), 0),
             )  # fmt: skip
 
     def breach(self, account: int, kind: str = "leg") -> tuple[int, int]:
         """Time and block at which an account fell below maintenance margin; -1 where it was not below, or where a debt
-        is paid off, which takes nothing from anybody.
+        is paid off, which takes nothing from anybody. Of tokens taken for cash: at which it owed dollars against them.
 
         It is judged at the true prices of the moment whose price the contract goes by: the latest epoch's slot, or by
         fallback the latest slot, whose feed counts.
@@ -143,4 +150,5 @@ class Watch:
         if kind == DEBT:
             return -1, -1
         judged = max(self.breaches) if kind == "fallback" else slot
-        return self.breaches.get(judged, {}).get(account, (-1, -1))
+        found = self.owing if kind == "tokens" else self.breaches
+        return found.get(judged, {}).get(account, (-1, -1))

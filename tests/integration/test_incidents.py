@@ -19,8 +19,8 @@ SHORTER = {
     "mango": TWO_MINUTES | {"groups.retail.count": "3", "duration": "26m"},
     "moonwell-cbeth": {"groups.retail.count": "3"},
     "oct-2025": {
-        "cadence.slot": "4m", "cadence.max_age": "12m", "duration": "84m", "groups.retail.count": "4",
-        "groups.hedger.count": "1", "groups.maker.count": "1",
+        "cadence.slot": "4m", "cadence.max_age": "12m", "duration": "108m", "groups.retail.count": "3",
+        "groups.hedger.count": "1", "groups.maker.count": "1", "groups.pledger.count": "1",
     },
     "sequencer-stall": {"groups.retail.count": "3"},
     "skrw": TWO_MINUTES | {"groups.retail.count": "3", "groups.hedger.count": "2"},

@@ -80,7 +80,7 @@ def made_up(seed: int = 7, accounts: int = 80, steps: int = 72, quiet: bool = Fa
         end = int(rng.normal(9_000, 4_000)) * USD
         book.add(
             "accounts", account=256 + a, owner=("retail", "maker", "hedger")[a % 3], deposited=9_000 * USD, withdrawn=0,
-            final_equity=end, counterfactual_equity=end + int(rng.normal(500, 2_000)) * USD,
+            final_equity=end, counterfactual_equity=end + int(rng.normal(500, 2_000)) * USD, owed=0,
         )  # fmt: skip
     verdicts = (
         Verdict("no-zero-price", True, "accounts that went for nothing: 0 <= 0", 0.0, 0.0),

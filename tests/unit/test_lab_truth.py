@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from offchain.simulation.laboratory import run
+from offchain.simulation.measures import DEBT
 from offchain.simulation.records import RunResult
-from offchain.simulation.scenario import parse
+from offchain.simulation.scenario import load, parse
 
 TINY = (Path(__file__).parent / "scenario_tiny.yaml").read_text(encoding="utf-8")
 
@@ -48,3 +49,30 @@ def test_fallback__above_maintenance_at_the_price_of_now__would_be_wrong() -> No
     result = run(parse(TINY.replace("[5m, 180], [6m, 158], [12m, 156]", "[12m, 198]") + faults, "tiny.yaml"))
     assert "fallback" in kinds(result)
     assert not result.passed
+
+
+def test_collateral__dollars_owed__are_called_and_cured_or_the_tokens_taken() -> None:
+    result = run(load("oct-2025", short=True))
+    taken, accounts = result.tables["liquidations"], result.tables["accounts"]
+    mine = accounts["account"][accounts["owner"] == "pledger"]
+    took = taken["kind"] == "tokens"
+    assert took.any()
+    assert set(taken["account"][took].tolist()) <= set(mine.tolist())
+    assert (taken["latency_s"][took] >= 3600).all(), "not before the cure period is over"
+    happened = [str(text) for text in result.tables["events"]["text"][result.tables["events"]["kind"] == "cure"]]
+    assert any(text.startswith("pledger") for text in happened)
+    assert not accounts["owed"].any()
+    assert result.passed
+
+
+def test_collateral__tokens_never_taken__dollars_stay_owed() -> None:
+    result = run(load("oct-2025", short=True), off=["cure"])
+    assert "tokens" not in kinds(result)
+    assert [v.name for v in result.verdicts if not v.passed] == ["nobody owes dollars against tokens"]
+
+
+def test_collateral__one_thin_book_counts_alone__liquidates_wrongly() -> None:
+    result = run(load("oct-2025", short=True), off=["venues"])
+    accounts, taken = result.tables["accounts"], result.tables["liquidations"]
+    wrong = taken["account"][(taken["breach_time"] < 0) & (taken["kind"] != DEBT)]
+    assert set(accounts["account"][accounts["owner"] == "pledger"].tolist()) & set(wrong.tolist())
