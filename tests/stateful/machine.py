@@ -23,7 +23,7 @@ import moves_scenes_oracle
 import moves_vault
 from closing import leave
 from moves import MOVES, World
-from rescue import rescue
+from rescue import by_fallback, rescue
 from stage import SCENES
 
 from offchain.chain.artifacts import Artifact
@@ -100,6 +100,7 @@ def play(
             done.append(step)
             MOVES[step[0]][1](world, Random(step[1]))
             rescue(world, turn)
+            by_fallback(world, turn)
             if attempts is not None and world.bench.attempts >= attempts:
                 break
         if closing:

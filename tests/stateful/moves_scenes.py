@@ -11,6 +11,7 @@ from moves import World
 from moves_keeper import planned, takes_of
 from moves_owner import mark_price
 from moves_vault import units
+from rescue import by_fallback
 from stage import (
     MICRO,
     able,
@@ -302,6 +303,7 @@ def silence(world: World, rng: Random) -> None:
         set_source(world, key, index * percent // 100)
         if bench.would(taken(world, one, rich, {perpetual: 1})) != "fallback: account is worth its close-out":
             break
+    by_fallback(world, rng.randrange(9))
     world.do(taken(world, one, rich, {perpetual: 0}))
     world.do(taken(world, one, rich, {dust: 1}))
     world.do(taken(world, one, rich, {perpetual: lots + 1}))
@@ -310,6 +312,10 @@ def silence(world: World, rng: Random) -> None:
     world.do(taken(world, one, rich, {perpetual: lots // 2}))
     world.do(taken(world, one, rich, {perpetual: lots - lots // 2, hedge: -(lots // 4)}))
     set_source(world, other, world.market.terms[other].index)
+    for percent in (90, 75, 60, 40, 130, 200):
+        set_source(world, key, index * percent // 100)
+        for turn in range(3):
+            by_fallback(world, turn)
     steady(world)
 
 

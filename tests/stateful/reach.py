@@ -12,6 +12,7 @@ CONSTRUCTOR = "checked when a contract is deployed; the machine deploys once, an
 SIGNED = "belongs to the committee, whose stand-in here believes every signature"
 TOKEN = "needs a settlement token that misbehaves; this one does not"
 SIZE = "needs more instruments, lots or transfers than the market of the machine has"
+GAS = "needs a sender who gives too little gas; the senders of the machine give enough"
 GUARD = "second line behind a check that comes first, as the twin shows"
 
 # A pattern of reverts, and why no action of the machine can meet them. Each has a unit test (offchain.chain.checks).
@@ -26,7 +27,8 @@ UNREACHABLE: dict[str, str] = {
     r"ledger: (counts are false|no such kind|no such underlying|not entered|one account on both sides)": GUARD,
     r"ledger: (not enough tokens held|more tokens than it has)": GUARD,
     r"margin: .*|merkle: no leaves|fallback: (price out of range|too few rows|underlying has no mark)": GUARD,
-    r"feed: too little gas|settlement: underlying has no mark": GUARD,
+    r"settlement: underlying has no mark": GUARD,
+    r"feed: too little gas": GAS,
 }
 
 _STATES = ("HEALTHY", "MARGIN_CALL", "LIQUIDATABLE", "BANKRUPT")
