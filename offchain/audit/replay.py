@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from eth_abi import encode
-from eth_utils import keccak
-
 from offchain.chain.backends import Event
+from offchain.keccak import keccak256
 
 ZERO_HASH = bytes(32)
 MAX_SUM = 1 << 32
@@ -146,8 +144,8 @@ class Books:
 
 def extend(position_hash: bytes, account: int, instrument: int, lots: int) -> bytes:
     """Position hash after a change: `keccak256(abi.encode(h, account, instrument, dq))`."""
-    words = ["bytes32", "uint256", "uint256", "int256"]
-    return bytes(keccak(encode(words, [position_hash, account, instrument, lots])))
+    words = (account.to_bytes(32, "big"), instrument.to_bytes(32, "big"), lots.to_bytes(32, "big", signed=True))
+    return keccak256(position_hash + b"".join(words))
 
 
 def chain_order(events: Iterable[Event]) -> list[Event]:

@@ -1,7 +1,7 @@
 """The verification: every posted root, signature and liquidation recomputed from chain events and bundles.
 
-It shares nothing with those who post but the pricing and policy modules. It never raises on bad data: what differs, or
-cannot be read, is a mismatch with a name.
+It shares nothing with those who post but the pricing and policy modules, and the hash library. It never raises on bad
+data: what differs, or cannot be read, is a mismatch with a name.
 """
 
 from __future__ import annotations
