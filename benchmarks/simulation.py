@@ -10,7 +10,9 @@ Processor time, which on an idle machine is that of the clock and on a busy one 
 `two_process_speedup`: two seeds one after the other, against the same two in two processes (set-up included in both).
 `black_thursday_10k_s`: by the clock, 10,000 accounts through 72 hourly epochs of 11 to 13 March 2020, with keepers,
 ledger sums after every epoch, and the whole audit in a second process; `..._with_set_up_s` adds the opening of the
-accounts and their trades, `..._processor_s` says what chain, oracle and keepers took, and what the audit did.
+accounts and their trades, `..._processor_s` says what chain, oracle and keepers took, and what the audit did, and
+`..._on_idle_cores_s` what the clock would show if each process had a core to itself: their processor seconds, where the
+audit of an epoch begins when it is posted and the one before is audited.
 `growth_...` (with `--write`): processor seconds of epochs and audit, in one process, against accounts and epochs.
 """
 
@@ -115,6 +117,7 @@ def measure_day() -> Figures:
     return {
         "black_thursday_10k_s": day.seconds,
         "black_thursday_10k_with_set_up_s": day.seconds + day.set_up,
+        "black_thursday_on_idle_cores_s": day.idle,
         "black_thursday_processor_s": {"chain, oracle, keepers": round(day.cpu[0], 1), "audit": round(day.cpu[1], 1)},
         "black_thursday_accounts": day.accounts,
         "black_thursday_hours": day.hours,

@@ -56,8 +56,12 @@ def follow(logs: Sequence[RawLog]) -> None:
     auditor.audit.take(auditor.chain.decode(logs))
 
 
-def take(logs: Sequence[RawLog], block: int, block_hash: bytes, address: bytes, bundle: bytes) -> None:
-    """Check the next logs. The last are those of an epoch that rests on `block`; it names its bundle by `address`."""
+def take(logs: Sequence[RawLog], block: int, block_hash: bytes, address: bytes, bundle: bytes) -> float:
+    """Check the next logs. The last are those of an epoch that rests on `block`; it names its bundle by `address`.
+
+    Returns the processor seconds that it took.
+    """
+    began = time.process_time()
     (auditor,) = _running
     bundles, hashes = auditor.record.bundles, auditor.record.block_hashes
     assert isinstance(bundles, dict)
@@ -65,22 +69,24 @@ def take(logs: Sequence[RawLog], block: int, block_hash: bytes, address: bytes, 
     bundles[address], hashes[block] = bundle, block_hash
     follow(logs)
     bundles.clear()
+    return time.process_time() - began
 
 
 def finish(
     logs: Sequence[RawLog], accounts: dict[int, AccountState], tokens_held: int, token_balance: int
-) -> tuple[Verification, int]:
+) -> tuple[Verification, int, float]:
     """Check the last logs, and the books against the ledger's own.
 
     Returns
     -------
-    What was verified, and the number of epochs.
+    What was verified, the number of epochs, and the processor seconds that it took.
 
     Raises
     ------
     BallastError
         Anything differs but the signatures: the committee is the stand-in that believes all, so there are none.
     """
+    began = time.process_time()
     follow(logs)
     (auditor,) = _running
     audit = auditor.audit
@@ -90,7 +96,7 @@ def finish(
     wrong = [each for each in found.mismatches if each not in unsigned]
     if wrong or len(unsigned) != len(audit.epochs):
         raise BallastError(f"the audit found {len(wrong)} differences: {wrong[:3]}")
-    return found, len(audit.epochs)
+    return found, len(audit.epochs), time.process_time() - began
 
 
 def processor_seconds() -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -55,6 +56,7 @@ class Day:
     Attributes
     ----------
     seconds : of the epochs with all checks, audit included. set_up : of what came before. parts : seconds by part.
+    idle : what the clock would have shown had both processes had a core to themselves (`pipeline`).
     hourly : after each epoch, processor seconds so far, and those of them that keepers took.
     audited, leaves : epochs (those of the set-up included) and leaves that the audit found identical.
     cpu : processor seconds of the epochs: chain, oracle and keepers; the audit. With one process both are the sum.
@@ -72,6 +74,7 @@ class Day:
     bankrupt: int = 0
     audited: int = 0
     leaves: int = 0
+    idle: float = 0.0
     cpu: tuple[float, float] = (0.0, 0.0)
     hourly: list[tuple[float, float]] = field(default_factory=list)
 
@@ -100,6 +103,19 @@ def policy() -> Policy:
     return replace(base, underlyings=tuple(replace(each, depth=2**33) for each in base.underlyings))
 
 
+def pipeline(sent_at: Sequence[float], took: Sequence[float]) -> float:
+    """When a worker is done that begins each task once it was sent and the one before is done, seconds.
+
+    Parameters
+    ----------
+    sent_at : processor seconds of the sender at each task. took : of the worker for it.
+    """
+    done = 0.0
+    for sent, needed in zip(sent_at, took, strict=True):
+        done = max(done, sent) + needed
+    return done
+
+
 class Replay:
     """A population on the real contracts through the crash.
 
@@ -124,6 +140,7 @@ class Replay:
         self.crowd = Population(system, self.policy, HOURLY.slot)
         self.auditor = auditor or simulation_audit.Here()
         self.sent = system.deployed_at - 1
+        self.sent_at: list[float] = []
         self.waiting = [self._begin_audit(system)]
         market = CandleMarket(prices, seed=seed)
         self.source = ReplaySource(market, ScanRanges(market))
@@ -179,12 +196,13 @@ class Replay:
         logs = chain.logs(addresses, self.sent + 1, chain.block_number)
         self.sent = chain.block_number
         self.waiting.append(self.auditor.submit(function, logs, *more))
+        self.sent_at.append(time.process_time())
 
-    def _audited(self) -> Any:
-        """Wait until the audit has seen everything that it was sent; what it said last."""
+    def _audited(self) -> list[Any]:
+        """Wait until the audit has seen everything that it was sent; what it said of each part."""
         done = [future.result() for future in self.waiting]
-        self.waiting = []
-        return done[-1]
+        self.waiting, self.sent_at = [], []
+        return done
 
     def _requirements(self) -> dict[tuple[int, int], float]:
         """Initial margin and fee of a lot of each instrument, long and short, micro-USD."""
@@ -252,10 +270,12 @@ class Replay:
         balances = system.ledger.call.tokens_held(), system.token.call.balanceOf(system.ledger.address)
         self._send(simulation_audit.finish, read_accounts(system), *balances)
         at = result.spent("accounts at the end", at)
-        found, result.audited = self._audited()
+        sent_at = [each - spent[0] for each in self.sent_at]
+        *took, (found, result.audited, last) = self._audited()
         result.spent("audit, waited for", at)
         result.seconds = time.perf_counter() - began
         now = time.process_time(), self.auditor.submit(simulation_audit.processor_seconds).result()
+        result.idle = pipeline(sent_at, [*took, last])
         result.cpu = now[0] - spent[0], now[1] - spent[1]
         result.leaves = found.leaves_verified
         if found.liquidations_verified != result.liquidations:
