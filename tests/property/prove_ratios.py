@@ -67,7 +67,13 @@ def kappa_credit() -> list[bool]:
     total, joint, kappa, credit, product = ints("sum joint kappa credit product")
     given = [joint >= 0, joint <= total, kappa >= 0, kappa <= 3_000, product == kappa * (total - joint)]
     given += [floor(credit, product, ONE), product >= 0, product <= 3_000 * (total - joint)]
+    # In the row where the sum over underlyings is lowest, each is at least its own lowest; row 0 is one of the rows.
+    rows, lows, marks = ints("x0 x1 x2 x3"), ints("l0 l1 l2 l3"), ints("m0 m1 m2 m3")
+    lowest = [low <= x for low, x in zip(lows, rows, strict=True)] + [sum(rows) <= sum(marks)]
+    falls = [mark - low for mark, low in zip(marks, lows, strict=True)]
     return [
+        holds("a joint fall is no more than the falls together", lowest, sum(marks) - sum(rows) <= sum(falls)),
+        holds("a joint fall is not below zero", lowest, sum(marks) - sum(rows) >= 0),
         holds("lemma: kappa's product", given[:5], And(product >= 0, product <= 3_000 * (total - joint))),
         holds("the credit is no more than kappa's share", given, And(credit >= 0, credit * ONE <= product)),
         holds("risk is no less than the joint fall, nor below zero", given, And(total - credit >= joint, joint >= 0)),

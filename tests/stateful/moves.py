@@ -203,6 +203,8 @@ class World:
                 found = self.bench.read("ledger", "quantities", number, ids)
                 if list(found) != [held[i] for i in ids]:
                     raise Disagreement(f"account {number} holds {found} of {ids}, not {held}")
+            if number >= FIRST and self.bench.read("ledger", "is_isolated", number) != twin.account(number).isolated:
+                raise Disagreement(f"account {number} is not what it was opened as")
 
     def _posted(self, call: Call) -> None:
         """What the oracle says of the epoch that was just posted, and each margin by each witness."""

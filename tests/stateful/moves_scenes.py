@@ -9,7 +9,7 @@ from bench import Call
 from market import LATER, LOTS
 from moves import World
 from moves_keeper import planned, takes_of
-from moves_owner import mark_price
+from moves_owner import mark_price, pay
 from moves_vault import units
 from rescue import by_fallback
 from stage import (
@@ -86,7 +86,7 @@ def orders(world: World, rng: Random) -> None:
 
 @scene
 def crowd(world: World, rng: Random) -> None:
-    """More open interest than there may be."""
+    """More open interest than there may be; more underlyings than an account may hold, or an isolated one."""
     if not steady(world, *LOTS):
         return
     perpetual, twin = Instrument(5, Kind.PERPETUAL).id, world.bench.twin
@@ -97,8 +97,17 @@ def crowd(world: World, rng: Random) -> None:
     one = account_with(world, need_of(world, perpetual, lots))
     two = account_with(world, 10**6 * MICRO)
     swap(world, one, two, perpetual, lots)
-    for other in (perpetual, *(i for i in perpetuals(world) if i != perpetual)):
+    others = [i for i in perpetuals(world) if i != perpetual]
+    for other in (perpetual, *others):
         swap(world, one, two, other, max(lots // 9, 1) if other == perpetual else 1)
+    world.do(Call("open_isolated", (world.bench.people[3],), world.bench.stranger))
+    alone = twin.next_account - 1
+    pay(world, rng, alone, 1_000 * MICRO)
+    for other in others[:2]:  # one underlying after the other, but not both
+        swap(world, alone, two, other, 2)
+    for other in others[:2]:
+        swap(world, two, alone, other, 2)
+        swap(world, alone, two, others[1], 1)
 
 
 def pledge_of(world: World, key: int) -> int | None:
