@@ -10,7 +10,7 @@ from typing import Any
 from eth_abi import encode
 
 from offchain.audit.ground import MALFORMED, Findings, Ground, Snapshot
-from offchain.audit.observed import Last, expected_inputs, expected_marks, same_slot, status_of
+from offchain.audit.observed import Last, expected_inputs, expected_marks, expected_settlements, same_slot, status_of
 from offchain.audit.recompute import (
     DISPUTED,
     FEED_DISAGREES,
@@ -26,6 +26,7 @@ from offchain.audit.recompute import (
 from offchain.audit.record import Record
 from offchain.audit.signatures import Signed
 from offchain.chain.backends import Event
+from offchain.instruments import Instrument
 from offchain.keccak import keccak256
 from offchain.risk.policy import Policy
 
@@ -240,6 +241,15 @@ class Check:
                 self.same("median", where, expected, inputs)
             except MALFORMED as error:
                 self.wrong("median", where, "medians of observations", error)
+        held = [Instrument.from_id(unword(row[0]) >> 152) for row in bundle["instruments"]]
+        due = {(i.underlying, i.expiry) for i in held if i.kind.is_dated and i.expiry <= self.header.timestamp}
+        earlier = self.before.settlements if self.before is not None else ()
+        stated = {(w >> 240, w >> 208 & (1 << 32) - 1): w >> 144 & (1 << 64) - 1 for w in earlier}
+        try:
+            words = expected_settlements(bodies, due, stated, quorum)
+            self.same("median", "settlement prices", words, list(map(unword, bundle["settlements"])))
+        except MALFORMED as error:
+            self.wrong("median", "settlement prices", "medians of observations", error)
         self.unknown = {key for key in self.ground.listed if expected_inputs(bodies, key, quorum) is None}
 
     def _carried(self, key: int) -> tuple[int, int]:

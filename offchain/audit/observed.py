@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -94,6 +94,23 @@ def _scan_bounds(scan: int, slots: int, listed: UnderlyingParams) -> tuple[int, 
         return max(listed.r_min, min(listed.r_max, value))
 
     return clamp(max(scan - fall, 0)), clamp(scan + rise)
+
+
+def expected_settlements(
+    bodies: Sequence[Mapping[str, Any]],
+    due: Iterable[tuple[int, int]],
+    before: Mapping[tuple[int, int], int],
+    quorum: int,
+) -> list[int]:
+    """Settlement words of an epoch, ascending: of each expiry the price stated before, else the median of a quorum."""
+    words = []
+    for underlying, expiry in due:
+        stated = [body.get("settlements", {}).get(f"{underlying}:{expiry}") for body in bodies]
+        seen = [price for price in stated if price is not None]
+        price = before.get((underlying, expiry), median(seen) if len(seen) >= quorum else 0)
+        if price:
+            words.append(underlying << 240 | expiry << 208 | price << 144)
+    return sorted(words)
 
 
 def expected_inputs(bodies: Sequence[Mapping[str, Any]], instrument: int, quorum: int) -> tuple[int, int] | None:

@@ -21,6 +21,8 @@ from offchain.market.snapshots import (
 from offchain.market.surfaces import CarryParams, modelled_carry, modelled_surface
 from offchain.units import MICRO, to_micro_nearest
 
+SETTLEMENT_WINDOW = 1_800
+"""Seconds before an expiry over which its settlement price is averaged."""
 DEFAULT_SOURCES = ("replay-a", "replay-b", "replay-c", "replay-d", "replay-e")
 
 
@@ -85,6 +87,17 @@ class CandleMarket:
         if len(known) < 2 or timestamp - known.end >= known.step:
             raise CandleError(f"{known.name}: no candle closed within {known.step} s before {iso(timestamp)}")
         return known.close
+
+    def settlement(self, underlying: int, expiry: int) -> int:
+        """Average of the closing prices of the window before an expiry, at least the last one, micro-USD per unit.
+
+        Raises
+        ------
+        CandleError
+            As `closes`.
+        """
+        closes = self.closes(underlying, expiry)
+        return to_micro_nearest(float(closes[-max(SETTLEMENT_WINDOW // self.step(underlying), 1) :].mean()))
 
     def step(self, underlying: int) -> int:
         """Seconds between closing prices."""

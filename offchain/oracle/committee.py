@@ -217,7 +217,10 @@ class Member:
             raise Refused("the marks are not the medians")
         leaves = self._prices(bundle, slot, market, state)
         # From here on everything is integers: one differing bit anywhere gives another header.
-        made = assemble(slot, bundle.marks, leaves, state.book, state.policy, bundle.observations)
+        settlements = market.settlement_words
+        if bundle.settlements != settlements:
+            raise Refused("the settlement prices are not the medians")
+        made = assemble(slot, bundle.marks, leaves, state.book, state.policy, bundle.observations, settlements)
         if made.rows != bundle.accounts:
             raise Refused(f"account leaves differ: {_first_difference(made.rows, bundle.accounts)}")
         if made.bundle != proposal.bundle or made.header != header:

@@ -159,7 +159,8 @@ def build_epoch(
     ValueError
         A value is out of range; the message names it.
     """
-    return assemble(slot, marks_of(market), price(slot, market, book, policy), book, policy, observations)
+    leaves = price(slot, market, book, policy)
+    return assemble(slot, marks_of(market), leaves, book, policy, observations, market.settlement_words)
 
 
 def marks_of(market: Observation) -> tuple[int, ...]:

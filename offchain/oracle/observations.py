@@ -11,7 +11,7 @@ from offchain.config import BallastError
 from offchain.instruments import Instrument, InstrumentLeaf
 from offchain.market.snapshots import Snapshot, funding_bound, median
 from offchain.oracle.bundles import Bundle, SignedBody, canonical
-from offchain.oracle.headers import LIVE, PROVISIONAL, Mark, jumps
+from offchain.oracle.headers import LIVE, PROVISIONAL, Mark, jumps, pack_settlement
 from offchain.oracle.signatures import SecretKey, SignatureError, observation_digest, sign, verify
 from offchain.oracle.trees import keccak256
 from offchain.risk.arrays import Missing
@@ -74,11 +74,18 @@ class Observation:
     underlyings : quotes by underlying.
     instruments : forward (micro-USD per unit) and implied volatility (1e-6; 0 unless an option) by instrument id.
     missing : of those, the ones that nobody quotes and that stand as in the epoch before; of medians only (`carried`).
+    settlements : average price over the window before it (micro-USD per unit) by underlying and expiry that has passed.
     """
 
     underlyings: Mapping[int, Quote]
     instruments: Mapping[int, tuple[int, int]]
     missing: Mapping[int, Missing] = field(default_factory=dict)
+    settlements: Mapping[tuple[int, int], int] = field(default_factory=dict)
+
+    @property
+    def settlement_words(self) -> tuple[int, ...]:
+        """Words of the settlement leaves, ascending."""
+        return tuple(sorted(pack_settlement(*key, price) for key, price in self.settlements.items()))
 
     @classmethod
     def of_snapshot(cls, snapshot: Snapshot, instruments: Iterable[int]) -> Observation:
@@ -93,7 +100,8 @@ class Observation:
         return cls(quotes, snapshot.inputs(Instrument.from_id(key) for key in instruments))
 
     def body(self, slot: Slot) -> dict[str, Any]:
-        """The observation as it is signed: an object of integers and strings."""
+        """The observation as it is signed: an object of integers and strings, with `settlements` only if it has any."""
+        stated = {f"{u}:{expiry}": price for (u, expiry), price in self.settlements.items()}
         return {
             "epoch": slot.epoch,
             "timestamp": slot.timestamp,
@@ -101,6 +109,7 @@ class Observation:
             "snapshot_hash": f"0x{slot.snapshot_hash.hex()}",
             "underlyings": {str(u): [q.index, q.funding, q.scan_range] for u, q in self.underlyings.items()},
             "instruments": {f"0x{key:026x}": list(pair) for key, pair in self.instruments.items()},
+            **({"settlements": stated} if stated else {}),
         }
 
     @classmethod
@@ -116,6 +125,7 @@ class Observation:
             found = cls(
                 {int(u): Quote(*map(_integer, values)) for u, values in body["underlyings"].items()},
                 {int(key, 16): _pair(values) for key, values in body["instruments"].items()},
+                settlements={_key(key): _integer(price) for key, price in body.get("settlements", {}).items()},
             )
             same = canonical(found.body(slot)) == canonical(body)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -140,6 +150,8 @@ class Observation:
         for key, (forward, volatility) in self.instruments.items():
             _within(f"forward of {key:#x}", forward, 1, MAX_FORWARD)
             _within(f"volatility of {key:#x}", volatility, 0, MAX_VOLATILITY)
+        for (underlying, expiry), price in self.settlements.items():
+            _within(f"settlement price of underlying {underlying} at {expiry}", price, 1, MAX_FORWARD)
 
 
 @dataclass(frozen=True)
@@ -220,38 +232,56 @@ def medians(
         if len(found) < minimum:
             continue
         pairs[key] = (median([forward for forward, _ in found]), median([volatility for _, volatility in found]))
-    return Observation(quotes, pairs)
+    expired = sorted({key for o in observations for key in o.settlements})
+    seen_of = {key: [o.settlements[key] for o in observations if key in o.settlements] for key in expired}
+    settlements = {key: median(prices) for key, prices in seen_of.items() if len(prices) >= minimum}
+    return Observation(quotes, pairs, settlements=settlements)
 
 
 @dataclass(frozen=True)
 class Before:
-    """The epoch before, as its bundle has it: timestamp, index prices by underlying, instrument leaves by id."""
+    """The epoch before, as its bundle has it.
+
+    Attributes
+    ----------
+    timestamp : seconds. index : by underlying, micro-USD per unit. leaves : by instrument id.
+    settlements : prices by underlying and expiry, micro-USD per unit.
+    """
 
     timestamp: int
     index: Mapping[int, int]
     leaves: Mapping[int, InstrumentLeaf]
+    settlements: Mapping[tuple[int, int], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Before:
         """What a bundle says."""
         leaves = [InstrumentLeaf.unpack(meta, array) for meta, array in bundle.instruments]
         index = {mark.underlying: mark.index for mark in map(Mark.unpack, bundle.marks)}
-        return cls(bundle.timestamp, index, {leaf.id: leaf for leaf in leaves})
+        settlements = {(w >> 240, w >> 208 & 0xFFFFFFFF): w >> 144 & (1 << 64) - 1 for w in bundle.settlements}
+        return cls(bundle.timestamp, index, {leaf.id: leaf for leaf in leaves}, settlements)
 
 
 def carried(market: Observation, wanted: Iterable[int], slot: Slot, before: Callable[[], Before | None]) -> Observation:
-    """Medians with what they lack: the forward of the epoch before, moved with the index, and its volatility.
+    """Medians with what the epoch before adds to them.
 
-    Such an instrument is close-only, and its close-out cost grows until it is quoted again. One that was never quoted
-    has no leaf: nobody can hold it.
+    An instrument without quotes stands at its forward of then, moved with the index, and its volatility of then. It is
+    close-only, and its close-out cost grows until it is quoted again. One that was never quoted has no leaf: nobody can
+    hold it. A settlement price that was stated is stated again, as long as somebody holds what expired: a second one
+    would begin its dispute delay anew.
 
     Parameters
     ----------
     wanted : ids that the epoch must hold.
-    before : gives the epoch before; asked only if something is missing.
+    before : gives the epoch before; asked only if something is missing or has expired.
     """
+    wanted = tuple(wanted)
     lacking = [key for key in wanted if key not in market.instruments]
-    last = before() if lacking else None
+    dated = [each for each in map(Instrument.from_id, wanted) if each.kind.is_dated]
+    due = sorted({(each.underlying, each.expiry) for each in dated if each.expiry <= slot.timestamp})
+    last = before() if lacking or due else None
+    stated = market.settlements | (last.settlements if last is not None else {})
+    market = replace(market, settlements={key: stated[key] for key in due if key in stated})
     if last is None:
         return market
     pairs, missing = dict(market.instruments), {}
@@ -260,7 +290,7 @@ def carried(market: Observation, wanted: Iterable[int], slot: Slot, before: Call
         if leaf is not None:
             pairs[key] = (max(leaf.forward * market.underlyings[number].index // last.index[number], 1), leaf.iv)
             missing[key] = Missing(leaf.c_long, leaf.c_short, slot.timestamp - last.timestamp)
-    return Observation(market.underlyings, dict(sorted(pairs.items())), missing)
+    return replace(market, instruments=dict(sorted(pairs.items())), missing=missing)
 
 
 def bounded(market: Observation, slot: Slot, last: Last | None, policy: Policy) -> Observation:
@@ -297,6 +327,10 @@ def too_far(own: Observation, market: Observation, tolerance: Tolerance, policy:
         ):
             if abs(ours - theirs) * MICRO > most * of:
                 return f"{name} of underlying {number}: the median is {theirs}, this member saw {ours}"
+    for (number, expiry), price in market.settlements.items():
+        seen = own.settlements.get((number, expiry), price)
+        if abs(seen - price) * MICRO > tolerance.index * price:
+            return f"settlement price of underlying {number} at {expiry}: the median is {price}, this member saw {seen}"
     for key, pair in market.instruments.items():
         if key not in own.instruments or key in market.missing:
             continue
@@ -326,6 +360,11 @@ def _integer(value: Any) -> int:
     if type(value) is not int:
         raise ValueError(f"{value!r} is not an integer")
     return value
+
+
+def _key(text: str) -> tuple[int, int]:
+    underlying, expiry = map(int, text.split(":"))
+    return underlying, expiry
 
 
 def _pair(values: Any) -> tuple[int, int]:

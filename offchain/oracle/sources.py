@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from offchain.instruments import Instrument
@@ -79,4 +79,8 @@ class ReplaySource:
             last,
             self.minimum,
         )
-        return Observation.of_snapshot(snapshot, instruments)
+        expired = {
+            (each.underlying, each.expiry) for each in map(Instrument.from_id, instruments) if each.kind.is_dated
+        }
+        prices = {key: self.market.settlement(*key) for key in sorted(expired) if key[1] <= slot.timestamp}
+        return replace(Observation.of_snapshot(snapshot, instruments), settlements=prices)

@@ -19,7 +19,7 @@ from offchain.audit.record import Record, read_record
 from offchain.chain.backends import Event, Receipt, Reverted
 from offchain.instruments import Instrument
 from offchain.oracle.bundles import Bundle, BundleStore
-from offchain.oracle.epochs import assemble, build_epoch
+from offchain.oracle.epochs import build_epoch
 from offchain.oracle.headers import Mark
 from offchain.oracle.observations import (
     Before,
@@ -92,7 +92,8 @@ class Audited(Desk):
             if instrument.kind.is_dated:
                 forward += forward // 200
             pairs[identifier] = (forward, VOLATILITY + 1_000 * member if instrument.kind.is_option else 0)
-        return Observation(quotes, pairs)
+        stated = {(w >> 240, w >> 208 & (1 << 32) - 1): w >> 144 & (1 << 64) - 1 for w in self.settlements}
+        return Observation(quotes, pairs, settlements=stated)
 
     def reprice(self, underlying: int, price: int, funding: int = 0) -> None:
         self.marks[underlying] = replace(self.marks[underlying], index=price, funding=funding)
@@ -111,9 +112,6 @@ class Audited(Desk):
         middle = carried(middle, self.leaves, slot, lambda: self.before)
         market = bounded(middle, slot, self.last, self.policy)
         epoch = build_epoch(slot, market, self.book, self.policy, signed)
-        if self.settlements:
-            leaves = epoch.leaves
-            epoch = assemble(slot, epoch.header.marks, leaves, self.book, self.policy, signed, self.settlements)
         BundleStore(self.folder).write(epoch.bundle)
         self.before = Before.of(Bundle.decode(epoch.bundle))
         header = epoch.header

@@ -60,20 +60,23 @@ def market(instruments: Sequence[int] = LISTED, factor: int = MICRO, **changes: 
 class Puppet:
     """A member's market.
 
-    `factor` moves its prices (1e-6), `error` silences it, `changes` go into its quotes, `hidden` have none.
+    `factor` moves its prices (1e-6), `error` silences it, `changes` go into its quotes, `hidden` have none, `settled`
+    are the settlement prices that it knows.
     """
 
     factor: int = MICRO
     error: str = ""
     changes: dict[str, int] = field(default_factory=dict)
     hidden: frozenset[int] = frozenset()
+    settled: dict[tuple[int, int], int] = field(default_factory=dict)
     asked: int = 0
 
     def observe(self, slot: Slot, state: State, instruments: Sequence[int]) -> Observation:
         self.asked += 1
         if self.error:
             raise MarketError(self.error)
-        return market([key for key in instruments if key not in self.hidden], self.factor, **self.changes)
+        found = market([key for key in instruments if key not in self.hidden], self.factor, **self.changes)
+        return replace(found, settlements=self.settled)
 
 
 @dataclass

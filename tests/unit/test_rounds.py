@@ -325,7 +325,7 @@ FALSE = {
         "account leaves differ: account 257",
     ),
     "account left out": (lambda b: replace(b, accounts=b.accounts[:1]), "1 leaves instead of 2"),
-    "settlement": (lambda b: replace(b, settlements=(1 << 200,)), "not the one that the bundle gives"),
+    "settlement": (lambda b: replace(b, settlements=(1 << 200,)), "settlement prices are not the medians"),
     "too few observations": (lambda b: replace(b, observations=b.observations[:2]), "no quorum"),
     "one observation twice": (
         lambda b: replace(b, observations=(b.observations[0], *b.observations[:3])),
