@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from bench import Call, plain
+from market import first_policy
 from moves import World, move
 from moves_oracle import DECIMALS, post
 from twin.core import ZERO
@@ -115,7 +116,9 @@ def next_policy(policy: Policy, rng: Random) -> Policy:
     shocks = replace(
         policy.shocks, position=rng.choice((100_000, 500_000)), dispute=rng.choice((20_000, 30_000, 60_000))
     )
-    return replace(policy, margin=margin, shocks=shocks)
+    share = rng.choice((10, 9, 8))  # of the tails' weights, as they began
+    rows = tuple(replace(row, weight=row.weight * share // 10) for row in first_policy().rows)
+    return replace(policy, margin=margin, shocks=shocks, rows=rows)
 
 
 def ready(world: World, rng: Random, kind: int, key: int) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from offchain.oracle.headers import DISPUTED, LIVE, PROVISIONAL, Header
-from offchain.risk.policy import MarginParams
+from offchain.risk.policy import MarginParams, Policy
 from offchain.units import signed
 from twin.core import ZERO, Core, need
-from twin.registry import RegistryTwin
+from twin.registry import RegistryTwin, end_of
 
 ONE = 1_000_000
 RING = 4096
@@ -109,6 +109,11 @@ class OracleTwin(RegistryTwin, Core):
         return self.oracle["clock"]  # type: ignore[no-any-return]
 
     @property
+    def policy_posted(self) -> Policy:
+        """The policy of the latest epoch."""
+        return self.enacted[self.clock.policy]
+
+    @property
     def fresh(self) -> bool:
         return not self.clock.halted and self.now <= self.clock.time + self.max_age
 
@@ -180,7 +185,7 @@ class OracleTwin(RegistryTwin, Core):
         need(self.block_hashes.get(header.snapshot_block) == header.snapshot_hash, "oracle: snapshot of another chain")
         need(header.shortfall <= MASK64, "oracle: shortfall out of range")
         policy, current = self.terms(header.policy_hash)
-        end = int.from_bytes(header.policy_hash[-4:], "big")
+        end = end_of(header.policy_hash)
         need(current or end == clock.policy, "oracle: policy older than the last epoch's")
         elapsed = header.timestamp - last
         listed = policy.underlyings
@@ -242,7 +247,9 @@ class OracleTwin(RegistryTwin, Core):
         need(header.timestamp == clock.time, "oracle: not the epoch before")
         kept = self.hashes.get(clock.time // self.slot % RING, bytes(32))
         need(header.hash == kept, "oracle: not the epoch before")
-        self._set(accounts=header.account_root, instruments=header.instrument_root)
+        end = end_of(header.policy_hash)
+        margin = self.enacted[end].margin
+        self._set(accounts=header.account_root, instruments=header.instrument_root, policy=end, margin=margin)
         for word in header.marks:
             self.put(self.marks, word >> 240, effective(word, DISPUTED, NONE))
 

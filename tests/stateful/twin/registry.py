@@ -16,6 +16,11 @@ FeedTerms = tuple[int, str, int, int, int]
 TokenTerms = tuple[int, str, int]
 
 
+def end_of(policy_hash: bytes) -> int:
+    """The last 32 bits of a policy's hash, by which the oracle knows it."""
+    return int.from_bytes(policy_hash[-4:], "big")
+
+
 @dataclass(frozen=True)
 class BadPolicy:
     """A policy that the registry refuses, as the contract takes it, and why."""
@@ -40,6 +45,7 @@ class RegistryTwin(Core):
             "policy": policy, "previous": None, "enacted": 0, "kept": policy, "guardian": guardian, "owner": owner,
             "pending": ZERO, "challenger": ZERO,
         }  # fmt: skip
+        self.enacted: dict[int, Policy] = {end_of(policy.hash): policy}
         self.listed: dict[int, bool] = {}
         self.delisted_at: dict[int, int] = {}
         self.paused: dict[int, bool] = {}
@@ -180,6 +186,7 @@ class RegistryTwin(Core):
         self.put(self.registry, "previous", self.policy)
         self.put(self.registry, "enacted", self.now)
         self.put(self.registry, "policy", self.registry["kept"])
+        self.put(self.enacted, end_of(policy_hash), self.registry["kept"])
 
     def propose_feed(self, feed: FeedTerms) -> None:
         self._owner()

@@ -60,7 +60,7 @@ class Twin(VaultTwin):
                     out[key] = None
                     continue
                 price, usable = self.feed_price(key)
-                out[key] = place(self.policy.rows, scan_of(mark), index_of(mark), price) if usable else None
+                out[key] = place(self.policy_posted.rows, scan_of(mark), index_of(mark), price) if usable else None
         return out
 
     @staticmethod
@@ -235,7 +235,7 @@ class Twin(VaultTwin):
         price = self._price_now(underlying, self.now >= since + 2 * self.exit_delay)
         root = self.latest().instruments
         need(root != bytes(32), "settlement: no epoch stands")
-        self.put(self.exits, underlying, Exit(root, self.marks.get(underlying, 0), price, self.policy.rows))
+        self.put(self.exits, underlying, Exit(root, self.marks.get(underlying, 0), price, self.policy_posted.rows))
         self.put(self.closed, underlying, True)
 
     def fix_exit(self, leg: Leg, proof: Sequence[bytes]) -> None:
