@@ -27,6 +27,7 @@ from offchain.drawing import (
     edges,
     figure,
 )
+from offchain.simulation.measures import DEBT
 from offchain.simulation.records import RunResult, Table
 
 KINDS = ("leg", "tokens", "takeover", "fallback", "debt")
@@ -39,6 +40,8 @@ STATUS_COLOURS = {"PROVISIONAL": STATE_COLOURS[2], "DISPUTED": BAD, "STALE": SER
 MOST_ROWS = 600
 """A heat map shows at most this many rows; more accounts share rows, and the worst of a row shows."""
 MOST_UNDERLYINGS = 6
+LEAST_SPAN = 0.02
+"""Least height of a price axis, of the price: noise is not drawn as if it were news."""
 
 
 def _end(run: RunResult) -> int:
@@ -109,6 +112,10 @@ def prices(run: RunResult) -> Figure:
         axes.set_title(run.scenario.names.get(underlying, f"underlying {underlying}"))
         dollars(axes)
         axes.set_ylabel("USD a unit")
+        low, high = axes.get_ylim()
+        if high - low < LEAST_SPAN * high:
+            middle = (low + high) / 2
+            axes.set_ylim(middle * (1 - LEAST_SPAN / 2), middle * (1 + LEAST_SPAN / 2))
         _clock(axes, run, 8 if columns == 1 else 6)
     handles: list[Any] = [Line2D([], [], color=SERIES[0], lw=1.7, label="market")]
     if cascade:
@@ -173,11 +180,11 @@ def states(run: RunResult) -> Figure:
 
 
 def liquidations(run: RunResult) -> Figure:
-    """Every liquidation with its size, and the running sums."""
+    """Every liquidation with its size, debts that were paid off with theirs, and the running sums."""
     table = run.tables["liquidations"]
     drawn = figure(3.3)
     left, right = drawn.subplots(1, 2)
-    notional = table["notional"] * USD
+    notional = np.where(table["kind"] == DEBT, table["covered"], table["notional"]) * USD
     largest = max(float(notional.max(initial=0)), 1.0)
     for kind in KINDS:
         row = table["kind"] == kind
@@ -195,7 +202,8 @@ def liquidations(run: RunResult) -> Figure:
     left.set_ylabel("USD, logarithmic")
     left.yaxis.set_major_formatter(FuncFormatter(compact))
     low, high = left.get_ylim()
-    left.set_ylim(low, high * 4)
+    kinds = len(set(table["kind"].tolist()))
+    left.set_ylim(low, high * 6.0 ** -(-kinds // 2))  # room for the legend's rows
     if len(notional):
         for handle in left.legend(loc="upper left", ncols=2).legend_handles:
             handle.set_sizes([36])  # type: ignore[union-attr]
