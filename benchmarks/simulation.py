@@ -192,7 +192,8 @@ def table(figures: Figures) -> str:
     rows = [
         "# Simulation",
         "",
-        "The real contracts in process; what each figure means: `benchmarks/simulation.py`.",
+        "The real contracts in process; what each figure means: `benchmarks/simulation.py`. `black_thursday_10k_s` and",
+        "`two_process_speedup` are by the clock, so they suffer where others use the machine; processor seconds do not.",
         "",
         "| figure | value | limit |",
         "|---|---|---|",
