@@ -193,7 +193,7 @@ def table(figures: Figures) -> str:
         "# Simulation",
         "",
         "The real contracts in process; what each figure means: `benchmarks/simulation.py`. `black_thursday_10k_s` and",
-        "`two_process_speedup` are by the clock, so they suffer where others use the machine; processor seconds do not.",
+        "`two_process_speedup` are by the clock, so they suffer where others use the machine; the rest does not.",
         "",
         "| figure | value | limit |",
         "|---|---|---|",
