@@ -239,8 +239,8 @@ class Aftermath:
         if args["source"] == LAST_INDEX:
             self.findings.same("settlement", f"{where}, price", mark.index, args["price"])
         where_to = None
-        if self.policy is not None:
-            where_to = place(self.policy.rows, mark.scan_range, mark.index, args["price"])
+        if self.epoch is not None:  # the epoch's rows, also when another policy came into force since
+            where_to = place(self.epoch.policy.rows, mark.scan_range, mark.index, args["price"])
         self.exits[underlying] = Exit(self.epoch, where_to)
 
     def _LotFixed(self, event: Event, where: str) -> None:
@@ -302,9 +302,9 @@ class Aftermath:
                 self.findings.add("fallback", where, what, found)
 
         assert self.epoch is not None
-        assert self.policy is not None
         disputed, terms, marks = args["disputed"], self.epoch.policy.margin, self.marks
-        places = {u: place(self.policy.rows, marks[u].scan_range, marks[u].index, p) for u, p in args["prices"]}
+        rows = self.epoch.policy.rows
+        places = {u: place(rows, marks[u].scan_range, marks[u].index, p) for u, p in args["prices"]}
         statuses = {key >> 88: self.epoch.marks[key >> 88].status for key in self.books.positions[account]}
         before = self._worth(account, places)
         same("worth before", before.fields, tuple(args["before"]))

@@ -7,14 +7,14 @@ the books are then as they were before it, and the moves must be exactly those t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from offchain.audit.aftermath import Aftermath, Exit, Expiry
 from offchain.audit.epochs import Epoch
 from offchain.audit.ground import Findings, Ground
 from offchain.audit.observed import Last
-from offchain.audit.recompute import LIVE, OPEN, Margin, Mark, margin_of
+from offchain.audit.recompute import DISPUTED, LIVE, OPEN, Margin, Mark, margin_of
 from offchain.audit.record import Record
 from offchain.audit.replay import PENALTY, REWARD, SHARED, SHORTFALL, TRADE_FEE, Books
 from offchain.chain.backends import Event
@@ -58,7 +58,8 @@ class Market(Aftermath):
     Attributes
     ----------
     epoch : the one in force; None before the first, or where it could not be computed again.
-    number, time : of the latest epoch. marks : the latest of each underlying, with the statuses that hold.
+    number, time : of the latest epoch. stood : number, time and epoch of the one before and of the latest.
+    marks : the latest of each underlying, with the statuses that hold.
     policies : hashes of the policy in force and of the one before.
     live : oracle-live clock, seconds. calls : its reading at the margin call, by account.
     liquidations : those of which every figure was found the same.
@@ -84,6 +85,7 @@ class Market(Aftermath):
     fixed: dict[int, int] = field(default_factory=dict)
     units: dict[int, int] = field(default_factory=dict)
     liquidations: int = 0
+    stood: list[tuple[int, int, Epoch | None]] = field(default_factory=list)
     _pending: list[Event] = field(default_factory=list)
 
     def follow(self, event: Event) -> None:
@@ -122,9 +124,27 @@ class Market(Aftermath):
         )
         for instrument, lots in sorted(self.books.net().items()):
             self.findings.same("ledger", f"{where}, sum of positions in {instrument:#x}", 0, lots, number)
-        if self.number:
+        if self.stood:
             self.live += min(max(timestamp - self.time, 0), self.record.max_age)
         self.epoch, self.number, self.time = epoch, number, timestamp
+        self.stood = [*self.stood[-1:], (number, timestamp, epoch)]
+
+    def _Halted(self, event: Event, where: str) -> None:
+        """The latest epoch is revoked. The one before is the last again, and proves nothing until it is reinstated."""
+        self.findings.same("header", f"{where}, epoch", self.number, event.args["epoch"])
+        self.stood = self.stood[-2:-1] or [(0, 0, None)]
+        self.number, self.time, _ = self.stood[0]
+        self.epoch = None
+
+    def _Reinstated(self, event: Event, where: str) -> None:
+        """The epoch before the revoked one is the ground of fallback and exits, its underlyings disputed."""
+        self.findings.same("header", f"{where}, epoch", self.number, event.args["epoch"])
+        epoch = self.stood[-1][2]
+        if epoch is not None:
+            self.findings.same("header", f"{where}, hash", epoch.header.hash, event.args["header_hash"])
+            marks = {number: replace(mark, status=DISPUTED) for number, mark in epoch.marks.items()}
+            self.marks |= marks
+            self.epoch = replace(epoch, marks=marks)
 
     @property
     def last(self) -> Last | None:
