@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from eth_utils import keccak
@@ -49,6 +50,7 @@ class Keeper:
     database : where its journal lives.
     min_profit, bad_debt : as in `View`.
     purse : its account without positions that pays for takeovers; None for none.
+    only : accounts that it looks after; None for all.
     """
 
     state: MarketState
@@ -58,11 +60,12 @@ class Keeper:
     min_profit: int = 0
     bad_debt: bool = False
     purse: int | None = None
+    only: Collection[int] | None = None
 
     def look(self) -> list[Receipt]:
         """One look at the market: sync, decide, carry out. Returns the mined transactions."""
         self.state.sync()
-        view = self.state.view(self.account, self.min_profit, self.bad_debt, self.purse)
+        view = self.state.view(self.account, self.min_profit, self.bad_debt, self.purse, self.only)
         actions = decide(view)
         receipts = []
         for action in actions:

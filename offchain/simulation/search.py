@@ -2,7 +2,7 @@
 profit.
 
 The attacker owns two accounts and a purse, trades with a maker who quotes no worse than the true price, with itself at
-far prices within the band, pushes the outside market (`depth`), runs the stock keeper against everybody, and takes out
+far prices within the band, pushes the outside market (`depth`), runs the stock keeper (`rivals`), and takes out
 what it can. An honest pair of leveraged accounts is there to be squeezed. Every sequence is played in three worlds, in
 which the true price stays, jumps up, or jumps down, and scores their mean: a bet on the direction is worth nothing, an
 exploit is. What an attacker's accounts owe at the end is not its loss.
@@ -35,6 +35,7 @@ from offchain.risk.policy import Policy, RowKind, default_policy
 from offchain.risk.portfolios import apply_change, evaluate
 from offchain.simulation.depth import Depth, Markets
 from offchain.simulation.guards import Switches, without
+from offchain.simulation.rivals import left_to_others
 from offchain.store.database import Database
 from offchain.units import BASIS, MICRO, ceil_div
 
@@ -284,7 +285,10 @@ class Arena:
             self.spent += lots * fill.price(self.true) // self.per_unit
             self.outside += lots
         elif move.kind == "keep":
-            Keeper(self.state, me, self.keys[me], self.database, -(10**15), True, self.purse).look()
+            true = PRICE | {BTC: self.true}
+            others = left_to_others(self.state, self.policy, true, self.scan, (self.long, self.short))
+            only = [account for account in self.state.book.accounts if account not in others]
+            Keeper(self.state, me, self.keys[me], self.database, -(10**15), True, self.purse, only).look()
             self.state.sync()
         else:
             self._withdraw(me, move.size)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from offchain.config import BallastError
-from offchain.simulation.search import KINDS, KNOWN, Arena, crossed, mutated, profits, search
+from offchain.simulation.rivals import left_to_others
+from offchain.simulation.search import BTC, KINDS, KNOWN, PRICE, WAIT, Arena, Move, crossed, mutated, profits, search
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,23 @@ def test_search__margin_below_the_jump__finds_the_abandoned_loser() -> None:
     found = search(Arena(("scan_range",)), budget=len(KNOWN), seed=2)
     assert found.profit > 50_000_000_000
     assert found.worlds[0] <= 0 < min(found.worlds[1:])
+
+
+def test_search__waiting_for_the_market_and_keeping__is_no_attack(arena: Arena) -> None:
+    """What a search with a budget of 500 found: the penalties of honest accounts that the jump put below margin."""
+    keep = tuple(move for who in (1, 0, 1, 1) for move in (WAIT, WAIT, Move("keep", who)))
+    assert profits(arena, (WAIT, *keep)) == (0, 0, 0)
+
+
+def test_left_to_others__at_the_true_price_alone(arena: Arena) -> None:
+    honest = (arena.long, arena.short)
+    found = {
+        move: left_to_others(
+            arena.state, arena.policy, PRICE | {BTC: PRICE[BTC] * (100 + move) // 100}, arena.scan, honest
+        )
+        for move in (0, 12, -12)
+    }
+    assert found == {0: set(), 12: {arena.short}, -12: {arena.long}}
 
 
 def test_profits__the_same_play_again__same_integers(arena: Arena) -> None:
