@@ -16,7 +16,8 @@ from eth_abi import encode
 
 from offchain.instruments import Instrument
 from offchain.keccak import keccak256
-from offchain.risk.arrays import Missing, close_out, risk_arrays, unquoted_close_out
+from offchain.risk.arrays import risk_arrays
+from offchain.risk.closeout import Missing, close_out, unquoted_close_out
 from offchain.risk.policy import Policy
 
 HEADER = "(uint64,uint64,uint64,bytes32,uint64,bytes32,uint256,bytes32,bytes32,bytes32,uint256[])"

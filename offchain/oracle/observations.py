@@ -14,7 +14,7 @@ from offchain.oracle.bundles import Bundle, SignedBody, canonical
 from offchain.oracle.headers import LIVE, PROVISIONAL, Mark, jumps, pack_settlement
 from offchain.oracle.signatures import SecretKey, SignatureError, observation_digest, sign, verify
 from offchain.oracle.trees import keccak256
-from offchain.risk.arrays import Missing
+from offchain.risk.closeout import Missing
 from offchain.risk.policy import Policy
 from offchain.risk.volatility import clip_scan_range
 from offchain.units import MICRO
@@ -280,7 +280,7 @@ def carried(market: Observation, wanted: Iterable[int], slot: Slot, before: Call
     dated = [each for each in map(Instrument.from_id, wanted) if each.kind.is_dated]
     due = sorted({(each.underlying, each.expiry) for each in dated if each.expiry <= slot.timestamp})
     last = before() if lacking or due else None
-    stated = market.settlements | (last.settlements if last is not None else {})
+    stated = {**market.settlements, **(last.settlements if last is not None else {})}
     market = replace(market, settlements={key: stated[key] for key in due if key in stated})
     if last is None:
         return market

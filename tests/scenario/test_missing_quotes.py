@@ -16,7 +16,8 @@ from offchain.audit.verify import verify
 from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
 from offchain.oracle.bundles import BundleStore
 from offchain.oracle.epochs import Epoch
-from offchain.risk.arrays import UNQUOTED_COST, Missing, build_leaves, unquoted_close_out
+from offchain.risk.arrays import build_leaves
+from offchain.risk.closeout import UNQUOTED_COST, Missing, unquoted_close_out
 from offchain.risk.policy import default_policy
 from offchain.units import HOUR, MICRO, ceil_div
 

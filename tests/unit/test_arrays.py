@@ -9,7 +9,8 @@ import pytest
 
 from offchain.instruments import Instrument, InstrumentLeaf, Kind, Status
 from offchain.risk import black76
-from offchain.risk.arrays import build_leaves, close_out, pack_arrays, risk_arrays, unpack_arrays
+from offchain.risk.arrays import build_leaves, pack_arrays, risk_arrays, unpack_arrays
+from offchain.risk.closeout import close_out
 from offchain.risk.policy import RowKind, default_policy
 from offchain.risk.portfolios import State, content_of, evaluate
 from offchain.units import MICRO
