@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from offchain.simulation.network import as_text, network, with_keepers
+from offchain.simulation.network import Limit, as_text, network, with_keepers
+from offchain.simulation.network_report import draw
 from offchain.simulation.scenario import load
 from offchain.simulation.sweeps import Job, Outcome, Store
 
@@ -41,3 +42,20 @@ def test_with_keepers__own_in_turn__names_differ() -> None:
     assert len({k.name for k in many}) == len(many) == len(scenario.keepers) + 1
     assert many[-1].capital == many[0].capital
     assert with_keepers(scenario, 0).keepers == ()
+
+
+def test_draw__one_value_far_above_the_others__all_stay_within_their_axes() -> None:
+    """Columns share an axis: what the last one has must not be cut off by what the first one had."""
+    small = {"2s": {"bad_debt": 2_000.0, "latency_most": 600.0, "liquidations": 3.0}}
+    large = {"4": {"bad_debt": 2_000.0, "latency_most": 600.0, "liquidations": 3.0},
+             "0": {"bad_debt": 300_000.0, "latency_most": 0.0, "liquidations": 0.0}}  # fmt: skip
+    limits = [
+        Limit("chain.block_time", {"2s": 1.0}, "2s", "", small),
+        Limit("keepers", {"4": 1.0, "0": 0.0}, "4", "0", large),
+    ]
+    panels = draw(limits).axes
+    for column in panels[2:4]:
+        assert column.get_ylim()[0] == 0
+        assert column.get_ylim()[1] > 300_000
+    latency = panels[5].get_lines()[0].get_xdata()
+    assert list(latency) == [0], "nobody was liquidated without keepers: there is no latency to draw"
