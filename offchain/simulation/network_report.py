@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from offchain.drawing import BAD, INK, MUTED, SERIES, compact, data_uri, figure, pages, png, style, svg
+from offchain.drawing import BAD, INK, MUTED, SERIES, compact, data_uri, figure, pages, small_png, style, svg
 from offchain.simulation.measures import MEASURES
 from offchain.simulation.network import FIGURES, NAMES, Limit
 from offchain.simulation.report import Plot, number
@@ -79,7 +79,9 @@ def plot(limits: Sequence[Limit], picture: bool = True) -> Plot:
     """The report's only plot."""
     with style():
         drawn = draw(limits)
-        return Plot("network", "What the network allows", CAPTION, data_uri(svg(drawn)), png(drawn) if picture else b"")
+        return Plot(
+            "network", "What the network allows", CAPTION, data_uri(svg(drawn)), small_png(drawn) if picture else b""
+        )
 
 
 def as_json(base: Job, seeds: Sequence[int], limits: Sequence[Limit]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ money: debts against the insurance fund, what bidders paid, or what those who le
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,14 +17,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from PIL import Image
 
-from offchain.drawing import BAD, INK, MUTED, SERIES, STATE_COLOURS, USD, clock_axis, compact, figure, png, style
+from offchain.drawing import BAD, INK, MUTED, SERIES, STATE_COLOURS, USD, clock_axis, compact, figure, small_png, style
 from offchain.simulation.measures import DEBT
 from offchain.simulation.plots import STATUS_COLOURS, dollars, shade, spans_of
 from offchain.simulation.records import RunResult
 
-DPI, COLOURS = 100, 256
 INCHES = 9.0
 WIDE = 4.0
 """Prices further apart than this, highest by lowest, are drawn on a logarithmic axis."""
@@ -273,9 +270,7 @@ def draw(guarded: RunResult, bare: RunResult) -> Figure:
 def write(guarded: RunResult, bare: RunResult, folder: Path) -> Path:
     """Write the picture as `NAME.png`, in few colours; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    with style():
-        picture = png(draw(guarded, bare), DPI)
-    small = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     path = folder / f"{guarded.scenario.name}.png"
-    small.save(path, optimize=True)
+    with style():
+        path.write_bytes(small_png(draw(guarded, bare)))
     return path

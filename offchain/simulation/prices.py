@@ -6,7 +6,7 @@ from the generator that the caller gives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -190,8 +190,10 @@ def bootstrapped(
     )  # (underlyings, candles)
     moves = np.diff(logs, axis=1)
     whole = np.diff(stamps) == step
-    runs = np.convolve(whole.astype(np.int64), np.ones(length, dtype=np.int64), mode="valid") == length
-    starts = np.flatnonzero(runs) if len(whole) >= length else np.zeros(0, dtype=np.int64)
+    starts = np.zeros(0, dtype=np.int64)
+    if len(whole) >= length:
+        runs = np.convolve(whole.astype(np.int64), np.ones(length, dtype=np.int64), mode="valid") == length
+        starts = np.flatnonzero(runs)
     if not len(starts):
         raise BallastError(f"the candles have no complete stretch of {block + step} s in common: use longer files")
     span = int(times[-1]) - int(times[0])
@@ -236,7 +238,9 @@ class Diffusion:
 
 
 def correlation_root(correlation: Floats) -> Floats:
-    """A matrix `a` with ``a @ a.T == correlation``, float64 (m, m), also for one that is singular.
+    """A lower triangular matrix `a` with ``a @ a.T == correlation``, float64 (m, m), also for one that is singular.
+
+    Triangular, so that the first row stays what it is whatever it is correlated with, and only later ones follow it.
 
     Raises
     ------
@@ -251,7 +255,36 @@ def correlation_root(correlation: Floats) -> Floats:
     values, vectors = np.linalg.eigh(matrix)
     if values[0] < -1e-9:
         raise BallastError(f"no prices are correlated like that: the matrix has the eigenvalue {values[0]:.3g}")
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)), dtype=np.float64)
+    try:
+        return np.asarray(np.linalg.cholesky(matrix), dtype=np.float64)
+    except np.linalg.LinAlgError:  # singular: from the root that is not triangular, ``r.T @ r`` being the same matrix
+        upper = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T).R
+        return np.asarray(upper.T * np.where(np.diag(upper) < 0, -1.0, 1.0), dtype=np.float64)
+
+
+def _root_of(correlation: Floats | float, size: int) -> Floats:
+    """`correlation_root` of a matrix, or of one coefficient for every pair of `size` underlyings."""
+    if np.ndim(correlation) == 0:
+        correlation = np.full((size, size), float(correlation))
+        np.fill_diagonal(correlation, 1.0)
+    root = correlation_root(np.asarray(correlation))
+    if len(root) != size:
+        raise BallastError(f"a correlation matrix of {len(root)} for {size} underlyings")
+    return root
+
+
+def matrix_of(pairs: Iterable[tuple[int, int, float]], order: Sequence[int]) -> Floats:
+    """Correlations of some underlyings as a matrix, float64 (m, m): pairs that are not named have none.
+
+    Parameters
+    ----------
+    pairs : (underlying, underlying, coefficient), each pair once. order : underlyings, one a row.
+    """
+    out = np.eye(len(order))
+    place = {underlying: row for row, underlying in enumerate(order)}
+    for one, other, value in pairs:
+        out[place[one], place[other]] = out[place[other], place[one]] = value
+    return out
 
 
 def jump_diffusion(
@@ -261,6 +294,7 @@ def jump_diffusion(
     *,
     correlation: Floats | float = 0.0,
     common: float = 0.0,
+    normal: Floats | None = None,
 ) -> Paths:
     """Correlated diffusions with jumps; without jumps, correlated geometric Brownian motions.
 
@@ -275,24 +309,23 @@ def jump_diffusion(
         underlyings.
     common : share of each underlying's jumps that come at the same moment for all, 0 to 1. The rate of common jumps is
         that share of the least rate.
+    normal : standard normal moves of the Brownian motions, float64 (m, n - 1) in ascending order of underlyings, to
+        which `correlation` was applied already; None draws them.
 
     Raises
     ------
     BallastError
-        No prices are correlated like that, or the share is out of range.
+        No prices are correlated like that, the share is out of range, or the moves are not as many.
     """
     if not 0 <= common <= 1:
         raise BallastError(f"a share of common jumps of {common}: choose from 0 to 1")
     order = sorted(laws)
     size = len(order)
-    if np.ndim(correlation) == 0:
-        correlation = np.full((size, size), float(correlation))
-        np.fill_diagonal(correlation, 1.0)
-    root = correlation_root(np.asarray(correlation))
-    if len(root) != size:
-        raise BallastError(f"a correlation matrix of {len(root)} for {size} underlyings")
     years = np.diff(times.astype(np.float64)) / YEAR
-    normal = root @ rng.standard_normal((size, len(years)))
+    if normal is None:
+        normal = _root_of(correlation, size) @ rng.standard_normal((size, len(years)))
+    elif normal.shape != (size, len(years)):
+        raise BallastError(f"normal moves of shape {normal.shape} for {size} underlyings and {len(years)} steps")
     together = common * min(laws[u].jumps for u in order)
     shared = rng.poisson(together * years)
     out = {}
@@ -367,16 +400,18 @@ def piecewise(
     return _micro(dollars)
 
 
-def with_noise(path: Ints, times: Ints, volatility: float, rng: np.random.Generator) -> Ints:
+def with_noise(path: Ints, times: Ints, volatility: float, normal: Floats) -> Ints:
     """A path with chance around it that ends where it ends: a Brownian bridge in the logarithm.
+
+    Bridges whose moves are correlated are correlated alike.
 
     Parameters
     ----------
     path : int64 (n,), micro-USD a unit. times : int64 (n,), seconds.
-    volatility : of the noise, a year.
+    volatility : of the noise, a year. normal : its standard normal moves, float64 (n - 1,).
     """
     years = np.diff(times.astype(np.float64)) / YEAR
-    walk = np.concatenate([[0.0], np.cumsum(volatility * np.sqrt(years) * rng.standard_normal(len(years)))])
+    walk = np.concatenate([[0.0], np.cumsum(volatility * np.sqrt(years) * normal)])
     span = float(times[-1] - times[0])
     bridge = walk - walk[-1] * (times - times[0]) / span if span else walk
     return _micro(path / 1e6 * np.exp(bridge))

@@ -46,6 +46,11 @@ class Item:
         """Whether it has keys."""
         return isinstance(self.node, yaml.MappingNode)
 
+    @property
+    def is_list(self) -> bool:
+        """Whether it has members."""
+        return isinstance(self.node, yaml.SequenceNode)
+
     def fail(self, text: str) -> NoReturn:
         """Refuse this node."""
         where = f"{self.path}: " if self.path else ""

@@ -56,6 +56,11 @@ class PriceSpec:
     file: Path | None = None
     law: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def diffuses(self) -> bool:
+        """Whether it has Gaussian chance: noise around a path, or a diffusion that is not of jumps alone."""
+        return self.noise > 0 or dict(self.law).get("volatility", 0.0) > 0
+
 
 @dataclass(frozen=True)
 class UnderlyingSpec:
@@ -198,6 +203,7 @@ class Scenario:
     rules, base_fee, demand : of the chain's blocks. native : USD of one unit of the chain's coin, in which fees are
     paid.
     poster_fee : gwei a gas that posters of epochs pay at most. insurance : USD in the fund at first.
+    correlation : of the Gaussian moves of two underlyings, by their numbers, each pair once; others have none.
     leave : time at which every owner takes out what it can, seconds; 0 never.
     guard : whose absence must make a check fail.
     source, settings, short : what `load` was asked for, with which values in the place of the file's.
@@ -219,6 +225,7 @@ class Scenario:
     poster_fee: float
     insurance: float
     underlyings: tuple[UnderlyingSpec, ...]
+    correlation: tuple[tuple[int, int, float], ...]
     groups: tuple[GroupSpec, ...]
     keepers: tuple[KeeperSpec, ...]
     attackers: tuple[AttackSpec, ...]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from offchain.config import BallastError, Cadence
-from offchain.market.candles import load_candles
 from offchain.simulation.blockspace import GWEI, BlockRules, Demand
 from offchain.simulation.checks import OPERATORS, CheckSpec
 from offchain.simulation.faults import Known, read_fault
 from offchain.simulation.guards import GUARDS
 from offchain.simulation.measures import MEASURES
-from offchain.simulation.prices import Diffusion, bootstrapped, from_candles
+from offchain.simulation.price_file import Files, read_correlation, read_prices, same_days
 from offchain.simulation.reading import Item, Section
 from offchain.simulation.scenario import (
     POLICY_KEYS,
@@ -27,7 +23,6 @@ from offchain.simulation.scenario import (
     History,
     KeeperSpec,
     Move,
-    PriceSpec,
     Scenario,
     UnderlyingSpec,
 )
@@ -55,7 +50,7 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
     """
     top = root.section(
         "name", "title", "purpose", "history", "start", "duration", "cadence", "committee", "chain", "insurance",
-        "underlyings", "groups",
+        "underlyings", "correlation", "groups",
         "accounts", "keepers", "attackers", "faults", "leave", "policy", "guard", "checks",
         "short",
     )  # fmt: skip
@@ -72,7 +67,9 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
         top.get("start").fail(f"{start} is no multiple of the slot of {cadence.slot} s")
     if start < YEAR:
         top.get("start").fail("choose a time from 1971 on: a chain begins before it, and never before 1970")
-    underlyings = _underlyings(top.get("underlyings"), _Files(start, duration, folder))
+    files = Files(start, duration, folder)
+    underlyings = _underlyings(top.get("underlyings"), files)
+    same_days(top.get("underlyings"), {u.name: u.prices for u in underlyings}, files)
     horizon = max(horizon, duration)
     numbers = {u.name: u.number for u in underlyings}
     groups = _groups(top, numbers, [u.name for u in underlyings if u.token])
@@ -99,6 +96,7 @@ def read(root: Item, name: str, folder: Path | None, horizon: int = 0) -> Scenar
         poster_fee=poster_fee,
         insurance=top.number("insurance", 100_000.0, 0.0, 1e12),
         underlyings=underlyings,
+        correlation=read_correlation(top, {u.name: u.prices for u in underlyings}, numbers),
         groups=groups,
         keepers=keepers,
         attackers=tuple(_attacker(e, horizon, numbers) for e in top.get("attackers").items())
@@ -171,16 +169,7 @@ def _chain(top: Section) -> tuple[BlockRules, int, Demand, float, float]:
     )
 
 
-@dataclass(frozen=True)
-class _Files:
-    """Where candle files are looked for, and what they must cover."""
-
-    start: int
-    duration: int
-    folder: Path | None
-
-
-def _underlyings(item: Item, files: _Files) -> tuple[UnderlyingSpec, ...]:
+def _underlyings(item: Item, files: Files) -> tuple[UnderlyingSpec, ...]:
     out = [_underlying(name, each, files) for name, each in item.entries(1).items()]
     numbers = [u.number for u in out]
     if len(set(numbers)) != len(numbers):
@@ -188,7 +177,7 @@ def _underlyings(item: Item, files: _Files) -> tuple[UnderlyingSpec, ...]:
     return tuple(sorted(out, key=lambda u: u.number))
 
 
-def _underlying(name: str, item: Item, files: _Files) -> UnderlyingSpec:
+def _underlying(name: str, item: Item, files: Files) -> UnderlyingSpec:
     s = item.section(
         "number", "price", "lots_per_unit", "depth", "volume", "volatility", "scan_range", "bounds", "open_interest",
         "haircut", "token", "venues", "dispersion", "feed", "futures", "options", "prices",
@@ -227,67 +216,8 @@ def _underlying(name: str, item: Item, files: _Files) -> UnderlyingSpec:
         futures=tuple(e.number(0.1, 1_000) for e in s.get("futures").items()) if "futures" in s else (),
         option_days=tuple(e.number(0.1, 1_000) for e in options.get("days").items(1)) if options else (),
         strikes=tuple(e.number(0.01, 100) for e in options.get("strikes").items(1)) if options else (),
-        prices=_prices(s, files),
+        prices=read_prices(s, files),
     )
-
-
-def _prices(s: Section, files: _Files) -> PriceSpec:
-    if "prices" not in s:
-        return PriceSpec("path", ((0, s.number("price")),))
-    item = s.get("prices")
-    p = item.section("path", "factors", "between", "noise", "candles", "bootstrap", "diffusion")
-    kinds = [key for key in ("path", "factors", "candles", "bootstrap", "diffusion") if key in p]
-    if len(kinds) != 1:
-        item.fail("one of path, factors, candles, bootstrap and diffusion belongs here")
-    kind = kinds[0]
-    if kind in ("candles", "bootstrap"):
-        return PriceSpec(kind, file=_file(p.get(kind), files, kind == "candles"))
-    if kind == "diffusion":
-        keys = ("volatility", "drift", "jumps", "jump_mean", "jump_spread")
-        law = p.get(kind).section(*keys)
-        found = {key: law.number(key, 0.0) for key in keys}
-        try:
-            Diffusion(s.number("price"), **found)
-        except BallastError as error:
-            p.get(kind).fail(str(error))
-        return PriceSpec(kind, law=tuple(found.items()))
-    scale = s.number("price") if kind == "factors" else 1.0
-    points: list[tuple[int, float]] = []
-    for each in p.get(kind).items(1):
-        both = each.items()
-        if len(both) != 2:
-            each.fail("a point is a time and a value")
-        time, value = both[0].seconds(), both[1].number(1e-12, 1e8) * scale
-        if points and time <= points[-1][0]:
-            both[0].fail(f"times do not ascend: {time} s after {points[-1][0]} s")
-        points.append((time, value))
-    return PriceSpec(
-        "path", tuple(points), p.choice("between", ("log", "linear", "hold"), "log"), p.number("noise", 0.0, 0.0, 10.0)
-    )
-
-
-def _file(item: Item, files: _Files, whole: bool) -> Path:
-    """A candle file, looked for as it is written, beside the scenario, and in `BALLAST_DATA`; read once to be
-    checked."""
-    written = Path(item.text())
-    roots = [
-        Path(),
-        *([files.folder] if files.folder else []),
-        *([Path(d)] if (d := os.environ.get("BALLAST_DATA")) else []),
-    ]
-    found = next((root / written for root in roots if (root / written).is_file()), None)
-    if found is None:
-        item.fail(f"no candle file {written}: name one that exists, or set BALLAST_DATA to its folder")
-    try:
-        candles = load_candles(found)
-        times = np.array([0, files.duration], dtype=np.int64)
-        if whole:
-            from_candles({1: candles}, files.start, times)
-        else:
-            bootstrapped({1: candles}, np.random.default_rng(0), times)
-    except BallastError as error:
-        item.fail(str(error))
-    return found
 
 
 def _groups(top: Section, numbers: Mapping[str, int], tokens: Sequence[str]) -> tuple[GroupSpec, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,24 +49,40 @@ class Truth:
 
     def _paths(self) -> models.Paths:
         times = models.grid(self.scenario.duration, self.scenario.cadence.slot)
-        columns = {}
-        for spec in self.scenario.underlyings:
+        specs = self.scenario.underlyings
+        rngs = {spec.number: np.random.default_rng([self.seed, 2, spec.number]) for spec in specs}
+        normal = self._normal(rngs, len(times) - 1)
+        columns: dict[int, models.Ints] = {}
+        for spec in specs:
             p, number = spec.prices, spec.number
-            rng = np.random.default_rng([self.seed, 2, number])
             if p.kind == "path":
                 column = models.piecewise(p.points, times, between=p.between)  # type: ignore[arg-type]
-                columns[number] = models.with_noise(column, times, p.noise, rng) if p.noise else column
+                columns[number] = models.with_noise(column, times, p.noise, normal[number]) if p.noise else column
             elif p.kind == "candles":
                 assert p.file is not None
                 columns |= models.from_candles({number: load_candles(p.file)}, self.origin, times).prices
-            elif p.kind == "bootstrap":
-                assert p.file is not None
-                history = {number: load_candles(p.file)}
-                columns |= models.bootstrapped(history, rng, times, prices={number: spec.price}).prices
-            else:
+            elif p.kind == "diffusion":
                 law = models.Diffusion(spec.price, **dict(p.law))
-                columns |= models.jump_diffusion({number: law}, rng, times).prices
+                moves = normal[number][None, :] if p.diffuses else None
+                columns |= models.jump_diffusion({number: law}, rngs[number], times, normal=moves).prices
+        drawn = {spec.number: spec for spec in specs if spec.prices.kind == "bootstrap"}
+        if drawn:  # the same days for all
+            history = {n: load_candles(spec.prices.file) for n, spec in drawn.items() if spec.prices.file is not None}
+            first = {n: spec.price for n, spec in drawn.items()}
+            columns |= models.bootstrapped(history, rngs[min(drawn)], times, prices=first).prices
         return models.Paths(times, columns)
+
+    def _normal(self, rngs: Mapping[int, np.random.Generator], steps: int) -> dict[int, models.Floats]:
+        """Standard normal moves, float64 (steps,), of the underlyings that have any, correlated as the file says.
+
+        Each is drawn from the underlying's own generator, so that without a correlation nobody's path depends on who
+        else is there.
+        """
+        order = sorted(spec.number for spec in self.scenario.underlyings if spec.prices.diffuses)
+        own = np.array([rngs[number].standard_normal(steps) for number in order]).reshape(len(order), steps)
+        if self.scenario.correlation:
+            own = models.correlation_root(models.matrix_of(self.scenario.correlation, order)) @ own
+        return dict(zip(order, own, strict=True))
 
     def bare(self, number: int, time: int) -> int:
         """True price without the impact of liquidations, micro-USD a unit."""

@@ -151,7 +151,7 @@ def test_piecewise__bad_points__refused(points: list[tuple[int, float]], message
 def test_with_noise__ends_where_the_path_ends() -> None:
     times = grid(86_400, 60)
     path = piecewise([(0, 100.0), (86_400, 50.0)], times)
-    noisy = with_noise(path, times, 1.0, np.random.default_rng(6))
+    noisy = with_noise(path, times, 1.0, np.random.default_rng(6).standard_normal(len(times) - 1))
     assert (noisy[0], noisy[-1]) == (path[0], path[-1])
     assert np.diff(np.log(noisy)).std() * np.sqrt(365 * 1440) == pytest.approx(1.0, rel=0.1)
 
