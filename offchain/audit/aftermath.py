@@ -370,8 +370,8 @@ class Aftermath:
         self._judge_tokens(event, where, -1)
 
     def _judge_tokens(self, event: Event, where: str, sign: int) -> None:
-        """A deposit from HEALTHY ends HEALTHY. A withdrawal rests on a later epoch and ends HEALTHY, unless the account
-        holds tokens alone and owes nothing."""
+        """A deposit from HEALTHY ends HEALTHY, and is no trade of the epoch as one from below is. A withdrawal rests on
+        a later epoch and ends HEALTHY, unless the account holds tokens alone and owes nothing."""
         args = event.args
         account, key = args["account"], args["instrument"]
         where = f"{where}, account {account}"
@@ -382,9 +382,11 @@ class Aftermath:
         known = self.epoch is not None and all(k in self.epoch.priced for k in self.books.positions[account])
         healthy = known and self._healthy(account)
         self.books.apply(event)
+        stated = traded if sign < 0 or healthy else self.number
+        self.findings.same("collateral", f"{where}, epoch of the last trade", stated, args["epoch"])
         if sign < 0 and unpledged:
             return
-        if not self._ready(where, args["epoch"]) or self.epoch is None or key not in self.epoch.priced:
+        if not self._ready(where, self.number) or self.epoch is None or key not in self.epoch.priced:
             return
         if sign < 0 and (traded >= self.number or not self._all_live(account)):
             self.findings.add("collateral", where, "an epoch after the last trade, all underlyings live", self.number)

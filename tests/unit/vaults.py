@@ -22,13 +22,15 @@ class Pledge:
     coin : the token. lot : its smallest units in a lot.
     """
 
+    desk_type: type[Desk] = Desk
+
     def __init__(self, dollars: int = 10_000, token: str = "FalseToken", decimals: int = 8, **opening: Any) -> None:
         chain = RevmChain(timestamp=START)
         args = (decimals,) if token == "FalseToken" else ()
         self.coin = chain.deploy(artifact(f"mocks/{token}"), *args, sender=chain.accounts[0])
         self.lot = 10**decimals // LOTS_PER_UNIT[BTC]
         listed = (BTC_TOKEN, self.coin.address, decimals)
-        self.desk = Desk.open(instruments=LISTED, chain=chain, tokens=[listed], **opening)
+        self.desk = self.desk_type.open(instruments=LISTED, chain=chain, tokens=[listed], **opening)
         self.owner_key, self.other_key = self.desk.keys[1], self.desk.keys[2]
         self.owner = self.desk.fund(self.owner_key, dollars)
         self.other = self.desk.fund(self.other_key, 10_000)
