@@ -26,7 +26,7 @@ class Books:
     cash : micro-USD by account. deposits, withdrawals : their sums, micro-USD.
     positions : lots by instrument id, without zeros, by account.
     hashes : position hash by account; 32 zero bytes before the first change.
-    owners, versions : by account.
+    owners, versions : by account. isolated : accounts that hold one underlying at most.
     longs : lots that accounts but clearing hold long, by instrument id.
     problems : what an honest ledger could not have emitted.
     """
@@ -36,6 +36,7 @@ class Books:
     hashes: dict[int, bytes] = field(default_factory=dict)
     owners: dict[int, str] = field(default_factory=dict)
     versions: dict[int, int] = field(default_factory=dict)
+    isolated: set[int] = field(default_factory=set)
     traded: dict[int, int] = field(default_factory=dict)
     longs: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     collateral: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
@@ -54,6 +55,8 @@ class Books:
             self.problems.append(f"{where}: account {args['account']} opened twice")
         self.owners[args["account"]] = args["owner"]
         self.versions[args["account"]] = 0
+        if args["isolated"]:
+            self.isolated.add(args["account"])
 
     def _AccountTransferred(self, args: dict[str, Any], where: str) -> None:
         account = args["account"]
@@ -109,6 +112,8 @@ class Books:
         self.longs[instrument] += max(before + lots, 0) - max(before, 0)
         if sum(map(abs, held.values())) >= MAX_SUM:
             self.problems.append(f"{where}: account {account} holds 2^32 lots or more")
+        if account in self.isolated and len({key >> 88 for key in held}) > 1:
+            self.problems.append(f"{where}: isolated account {account} holds several underlyings")
         self.hashes[account] = extend(self.hashes.get(account, ZERO_HASH), account, instrument, lots)
 
     @property

@@ -136,7 +136,7 @@ def event(name: str, block: int = 1, **args: Any) -> Event:
 def test_books__follow_events_and_note_what_cannot_be():
     books = Books()
     for each in (
-        event("AccountOpened", account=256, owner="0xa"),
+        event("AccountOpened", account=256, owner="0xa", isolated=False),
         event("Deposit", account=256, payer="0xa", amount=50),
         event("PositionMoved", giver=256, taker=257, instrument=BTC, lots=4, cash=-9, epoch=3),
         event("CashMoved", giver=257, taker=1, amount=2, reason=1),
@@ -150,11 +150,21 @@ def test_books__follow_events_and_note_what_cannot_be():
     assert books.open_interest() == {BTC: 4}
     assert books.traded == {256: 3, 257: 3}
     assert not books.problems
-    books.apply(event("AccountOpened", account=256, owner="0xb"))
+    books.apply(event("AccountOpened", account=256, owner="0xb", isolated=False))
     books.apply(event("AccountTransferred", account=256, previous="0xa", owner="0xc", version=7))
     books.apply(event("PositionMoved", giver=256, taker=256, instrument=BTC, lots=1, cash=0, epoch=3))
     books.apply(event("PositionMoved", giver=256, taker=257, instrument=BTC, lots=2**32, cash=0, epoch=3))
     assert len(books.problems) == 5
+
+
+def test_books__isolated_account_in_two_underlyings__noted():
+    books = Books()
+    books.apply(event("AccountOpened", account=256, owner="0xa", isolated=True))
+    for instrument, lots in ((BTC, 3), (BTC + 1, 2)):
+        books.apply(event("PositionMoved", giver=256, taker=257, instrument=instrument, lots=lots, cash=0, epoch=1))
+    assert not books.problems
+    books.apply(event("PositionMoved", giver=256, taker=257, instrument=ETH, lots=1, cash=0, epoch=1))
+    assert len(books.problems) == 1
 
 
 # Medians
