@@ -169,6 +169,7 @@ def test_set__a_coefficient__changes_it() -> None:
     assert parse(written, "x.yaml", {"correlation.0.2": "0.7"}).correlation == ((2, 5, 0.7),)
     assert parse(text("", NOISE), "x.yaml", {"correlation": "0.7"}).correlation == ((2, 5, 0.7),)
     assert load("black-thursday").correlation == ()
+    assert load("oct-2025").correlation == ((1, 8, 0.8),)
 
 
 def test_correlation_root__is_triangular_also_where_it_is_singular() -> None:
