@@ -262,17 +262,6 @@ def correlation_root(correlation: Floats) -> Floats:
         return np.asarray(upper.T * np.where(np.diag(upper) < 0, -1.0, 1.0), dtype=np.float64)
 
 
-def _root_of(correlation: Floats | float, size: int) -> Floats:
-    """`correlation_root` of a matrix, or of one coefficient for every pair of `size` underlyings."""
-    if np.ndim(correlation) == 0:
-        correlation = np.full((size, size), float(correlation))
-        np.fill_diagonal(correlation, 1.0)
-    root = correlation_root(np.asarray(correlation))
-    if len(root) != size:
-        raise BallastError(f"a correlation matrix of {len(root)} for {size} underlyings")
-    return root
-
-
 def matrix_of(pairs: Iterable[tuple[int, int, float]], order: Sequence[int]) -> Floats:
     """Correlations of some underlyings as a matrix, float64 (m, m): pairs that are not named have none.
 
@@ -287,74 +276,33 @@ def matrix_of(pairs: Iterable[tuple[int, int, float]], order: Sequence[int]) -> 
     return out
 
 
-def jump_diffusion(
-    laws: Mapping[int, Diffusion],
-    rng: np.random.Generator,
-    times: Ints,
-    *,
-    correlation: Floats | float = 0.0,
-    common: float = 0.0,
-    normal: Floats | None = None,
-) -> Paths:
-    """Correlated diffusions with jumps; without jumps, correlated geometric Brownian motions.
+def jump_diffusion(law: Diffusion, rng: np.random.Generator, times: Ints, normal: Floats | None = None) -> Ints:
+    """A diffusion with jumps; without jumps, a geometric Brownian motion. Micro-USD a unit, int64 (n,).
 
     ``d log S = (drift - vol^2 / 2 - jumps * (E[exp J] - 1)) dt + vol dW + J dN``, so that the expected price grows by
     `drift` whatever the jumps are.
 
     Parameters
     ----------
-    laws : by underlying.
     times : int64 (n,), seconds from the start, ascending.
-    correlation : of the Brownian motions, one number for every pair or a matrix (m, m) in ascending order of
-        underlyings.
-    common : share of each underlying's jumps that come at the same moment for all, 0 to 1. The rate of common jumps is
-        that share of the least rate.
-    normal : standard normal moves of the Brownian motions, float64 (m, n - 1) in ascending order of underlyings, to
-        which `correlation` was applied already; None draws them.
+    normal : standard normal moves of the Brownian motion, float64 (n - 1,); None draws them.
 
     Raises
     ------
     BallastError
-        No prices are correlated like that, the share is out of range, or the moves are not as many.
+        The moves are not as many.
     """
-    if not 0 <= common <= 1:
-        raise BallastError(f"a share of common jumps of {common}: choose from 0 to 1")
-    order = sorted(laws)
-    size = len(order)
     years = np.diff(times.astype(np.float64)) / YEAR
     if normal is None:
-        normal = _root_of(correlation, size) @ rng.standard_normal((size, len(years)))
-    elif normal.shape != (size, len(years)):
-        raise BallastError(f"normal moves of shape {normal.shape} for {size} underlyings and {len(years)} steps")
-    together = common * min(laws[u].jumps for u in order)
-    shared = rng.poisson(together * years)
-    out = {}
-    for row, underlying in enumerate(order):
-        law = laws[underlying]
-        count = shared + rng.poisson((law.jumps - together) * years)
-        jump = count * law.jump_mean + np.sqrt(count) * law.jump_spread * rng.standard_normal(len(years))
-        paid = law.jumps * (np.exp(law.jump_mean + law.jump_spread**2 / 2) - 1.0)
-        trend = law.drift - law.volatility**2 / 2 - paid
-        moves = trend * years + law.volatility * np.sqrt(years) * normal[row] + jump
-        out[underlying] = _micro(law.price * np.exp(np.concatenate([[0.0], np.cumsum(moves)])))
-    return Paths(times, out)
-
-
-def correlated(
-    prices: Mapping[int, float],
-    volatility: Mapping[int, float],
-    correlation: Floats | float,
-    rng: np.random.Generator,
-    times: Ints,
-) -> Paths:
-    """Correlated geometric Brownian motions without drift: `jump_diffusion` without jumps.
-
-    Parameters
-    ----------
-    prices, volatility : dollars at time 0 and volatility a year, by underlying.
-    """
-    laws = {u: Diffusion(prices[u], volatility[u]) for u in prices}
-    return jump_diffusion(laws, rng, times, correlation=correlation)
+        normal = rng.standard_normal(len(years))
+    elif normal.shape != years.shape:
+        raise BallastError(f"normal moves of shape {normal.shape} for {len(years)} steps")
+    count = rng.poisson(law.jumps * years)
+    jump = count * law.jump_mean + np.sqrt(count) * law.jump_spread * rng.standard_normal(len(years))
+    paid = law.jumps * (np.exp(law.jump_mean + law.jump_spread**2 / 2) - 1.0)
+    trend = law.drift - law.volatility**2 / 2 - paid
+    moves = trend * years + law.volatility * np.sqrt(years) * normal + jump
+    return _micro(law.price * np.exp(np.concatenate([[0.0], np.cumsum(moves)])))
 
 
 def piecewise(

@@ -63,8 +63,8 @@ class Truth:
                 columns |= models.from_candles({number: load_candles(p.file)}, self.origin, times).prices
             elif p.kind == "diffusion":
                 law = models.Diffusion(spec.price, **dict(p.law))
-                moves = normal[number][None, :] if p.diffuses else None
-                columns |= models.jump_diffusion({number: law}, rngs[number], times, normal=moves).prices
+                moves = normal[number] if p.diffuses else None
+                columns[number] = models.jump_diffusion(law, rngs[number], times, moves)
         drawn = {spec.number: spec for spec in specs if spec.prices.kind == "bootstrap"}
         if drawn:  # the same days for all
             history = {n: load_candles(spec.prices.file) for n, spec in drawn.items() if spec.prices.file is not None}

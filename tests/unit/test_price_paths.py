@@ -11,11 +11,11 @@ from offchain.simulation.prices import (
     Diffusion,
     Paths,
     bootstrapped,
-    correlated,
     correlation_root,
     from_candles,
     grid,
     jump_diffusion,
+    matrix_of,
     piecewise,
     with_noise,
 )
@@ -90,29 +90,26 @@ def test_bootstrapped__bad_input__refused(history: dict[int, Candles], block: in
         bootstrapped(history, np.random.default_rng(0), grid(10 * HOUR, HOUR), block=block)
 
 
-def test_correlated__many_steps__volatility_and_correlation_are_those_asked_for() -> None:
+def test_jump_diffusion__correlated_moves__volatility_and_correlation_are_those_asked_for() -> None:
     times = grid(20_000 * HOUR, HOUR)
-    paths = correlated({1: 60_000.0, 2: 3_000.0}, {1: 0.5, 2: 0.7}, 0.8, np.random.default_rng(2), times)
+    rng = np.random.default_rng(2)
+    moves = correlation_root(matrix_of([(1, 2, 0.8)], [1, 2])) @ rng.standard_normal((2, len(times) - 1))
+    laws = {1: Diffusion(60_000.0, 0.5), 2: Diffusion(3_000.0, 0.7)}
+    paths = Paths(times, {u: jump_diffusion(law, rng, times, moves[u - 1]) for u, law in laws.items()})
     year = np.sqrt(365 * 24)
     assert paths.returns(1).std() * year == pytest.approx(0.5, rel=0.02)
     assert paths.returns(2).std() * year == pytest.approx(0.7, rel=0.02)
     assert np.corrcoef(paths.returns(1), paths.returns(2))[0, 1] == pytest.approx(0.8, abs=0.02)
+    with pytest.raises(BallastError, match="normal moves of shape"):
+        jump_diffusion(laws[1], rng, times, moves[0][1:])
 
 
 def test_jump_diffusion__expected_price__grows_by_the_drift_only() -> None:
     law = Diffusion(100.0, 0.4, drift=0.1, jumps=6.0, jump_mean=-0.1, jump_spread=0.05)
     rng = np.random.default_rng(4)
     year = grid(365 * 86_400, 365 * 86_400)
-    ends = [jump_diffusion({1: law}, rng, year).prices[1][-1] / 1e8 for _ in range(6_000)]
+    ends = [jump_diffusion(law, rng, year)[-1] / 1e8 for _ in range(6_000)]
     assert np.mean(ends) == pytest.approx(np.exp(0.1), abs=4 * np.std(ends) / np.sqrt(len(ends)))
-
-
-def test_jump_diffusion__common_jumps__come_at_the_same_steps() -> None:
-    law = Diffusion(100.0, 0.0, jumps=200.0, jump_mean=-0.05)
-    paths = jump_diffusion({1: law, 2: law}, np.random.default_rng(5), grid(365 * 86_400, HOUR), common=1.0)
-    jumped = {u: paths.returns(u) < -0.02 for u in (1, 2)}
-    assert jumped[1].sum() > 100
-    assert (jumped[1] == jumped[2]).all()
 
 
 def test_correlation_root__impossible__refused() -> None:
@@ -162,7 +159,8 @@ def test_every_maker__same_seed__same_integers() -> None:
     def made(seed: int) -> list[Paths]:
         rng = np.random.default_rng(seed)
         law = Diffusion(100.0, 0.5, jumps=10.0, jump_mean=-0.1)
-        return [bootstrapped(history, rng, times), jump_diffusion({1: law, 2: law}, rng, times, correlation=0.5)]
+        diffused = {u: jump_diffusion(law, rng, times) for u in (1, 2)}
+        return [bootstrapped(history, rng, times), Paths(times, diffused)]
 
     for one, two, other in zip(made(7), made(7), made(8), strict=True):
         assert all((one.prices[u] == two.prices[u]).all() for u in (1, 2))
