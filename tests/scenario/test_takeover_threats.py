@@ -186,6 +186,9 @@ def test_threat_24__a_bid_for_an_earlier_version__is_void() -> None:
     assert case.desk.ledger.call.account(case.account)[1] == 1
     case.move(BTC, 7_600)
     assert case.desk.margin(case.account)[3] < 0
+    assert reason(case.start) == "takeover: legs come first"  # the call ended with the first takeover
+    case.desk.liquidator.send.margin_call(case.account, case.witness(), sender=case.stranger)
+    case.post()
     case.start()
     assert reason(case.bid, version=0) == "takeover: another version"
 
