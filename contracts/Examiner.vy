@@ -152,28 +152,38 @@ def check_part(
 
     after: IExaminer.Part = part
     after.count = count
-    leaves: bytes32[constants.MAX_POSITIONS] = empty(bytes32[constants.MAX_POSITIONS])
-    i: uint256 = 0
+    ids: DynArray[uint256, constants.MAX_POSITIONS] = []
     for leg: IMargin.Leg in legs:
         id: uint256 = instrument._id(leg.meta)
         assert id > after.last, "examiner: legs not ascending"
-        quantity: int256 = engine._quantity(account, id)
-        assert quantity != 0, "examiner: no such position"
+        after.last = id
+        ids.append(id)
+    quantities: DynArray[int256, constants.MAX_POSITIONS] = staticcall engine.ledger.quantities(account, ids)
+
+    leaves: bytes32[constants.MAX_POSITIONS] = empty(bytes32[constants.MAX_POSITIONS])
+    sums: uint256[10] = empty(uint256[10])
+    net: uint256 = 0
+    underlying: uint256 = part.last >> 88  # whose vector is the last of `after`
+    i: uint256 = 0
+    for leg: IMargin.Leg in legs:
         leaves[i] = keccak256(keccak256(abi_encode(leg)))
-        i += 1
-        if after.last >> 88 != id >> 88:
+        quantity: int256 = quantities[i]
+        assert quantity != 0, "examiner: no such position"
+        i = unsafe_add(i, 1)
+        if leg.meta >> 240 != underlying:
+            underlying = leg.meta >> 240
+            after.vectors = self._added(after.vectors, sums, net)
+            sums = empty(uint256[10])
+            net = 0
             for k: uint256 in range(constants.VECTOR_WORDS):
                 after.vectors.append(constants.BIAS_63)
-        after.last = id
         after.cost += instrument._closeout(leg.meta, quantity) << 128
-        if instrument._kind(id) == constants.TOKEN:
+        if (leg.meta >> 152) & constants.MASK_8 == constants.TOKEN:
             after.cost += convert(quantity * risk_array._mark(leg.array), uint256)
         lots: uint256 = convert(convert(quantity, bytes32), uint256)  # modulo 2^256
-        sums: uint256[10] = risk_array._accumulate(empty(uint256[10]), leg.array, lots)
-        bias: uint256 = unsafe_mul(lots, constants.BIAS_31)
-        start: uint256 = len(after.vectors) - constants.VECTOR_WORDS
-        for k: uint256 in range(constants.VECTOR_WORDS):
-            after.vectors[start + k] = unsafe_add(after.vectors[start + k], unsafe_sub(sums[k], bias))
+        sums = risk_array._accumulate(sums, leg.array, lots)
+        net = unsafe_add(net, lots)
+    after.vectors = self._added(after.vectors, sums, net)
     assert merkle._root_of_many(leaves, size, proof, flags) == latest.instrument_root, "examiner: legs not proven"
 
     if count == margin._open_positions(state.head):
@@ -187,3 +197,27 @@ def check_part(
         log IExaminer.PartlyChecked(account=account, epoch=latest.epoch, part=after)
     engine._leave()
     return after
+
+
+# Internal
+
+
+@pure
+@internal
+def _added(
+    vectors: DynArray[uint256, constants.MAX_VECTOR_WORDS], sums: uint256[10], net: uint256
+) -> DynArray[uint256, constants.MAX_VECTOR_WORDS]:
+    """
+    @dev Vectors with sums of biased risk arrays added to the last.
+    @param vectors Words of the vectors; with none there are no sums.
+    @param sums Sums of biased words.
+    @param net Sum of the lots, modulo 2^256, by which the bias is too much.
+    """
+    added: DynArray[uint256, constants.MAX_VECTOR_WORDS] = vectors
+    if len(vectors) != 0:
+        bias: uint256 = unsafe_mul(net, constants.BIAS_31)
+        start: uint256 = unsafe_sub(len(vectors), constants.VECTOR_WORDS)
+        for k: uint256 in range(constants.VECTOR_WORDS):
+            at: uint256 = unsafe_add(start, k)
+            added[at] = unsafe_add(added[at], unsafe_sub(sums[k], bias))
+    return added
