@@ -297,8 +297,7 @@ def _terms(
     @param latest The latest epoch.
     @param shrinks Whether both positions shrink.
     @return uint256, int256, uint256, uint256 Fee of each side in micro-USD; what a perpetual's price is reduced by, `F`, in
-            micro-USD per lot; the underlying's word; most lots of an
-            account as a share of its depth, 1e-6.
+            micro-USD per lot; the underlying's word; most lots of an account as a share of its depth, 1e-6.
     """
     id: uint256 = instrument._id(leg.meta)
     kind: uint256 = instrument._kind(id)

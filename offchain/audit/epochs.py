@@ -264,8 +264,8 @@ class Check:
             raise ValueError(f"no quorum observed instrument {key:#x}, and no epoch before has it")
         was = self.before.priced[key]
         self.unquoted[key] = (was, self.header.timestamp - self.before.header.timestamp)
-        index = next(mark.index for mark in map(Mark.of, self.header.marks) if mark.underlying == key >> 88)
-        forward = (was.meta >> 104 & (1 << 48) - 1) * index // self.before.marks[key >> 88].index
+        index = {mark.underlying: mark.index for mark in map(Mark.of, self.header.marks)}
+        forward = (was.meta >> 104 & (1 << 48) - 1) * index[key >> 88] // self.before.marks[key >> 88].index
         return max(forward, 1), was.meta >> 72 & (1 << 32) - 1
 
     def _instruments(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 
 from offchain.instruments import Instrument
+from offchain.market.candles import CandleError
 from offchain.market.snapshots import MIN_SOURCES
 from offchain.market.sources import CandleMarket, LastEpoch
 from offchain.oracle.observations import Observation, Slot
@@ -82,5 +84,9 @@ class ReplaySource:
         expired = {
             (each.underlying, each.expiry) for each in map(Instrument.from_id, instruments) if each.kind.is_dated
         }
-        prices = {key: self.market.settlement(*key) for key in sorted(expired) if key[1] <= slot.timestamp}
+        prices = {}
+        for key in sorted(expired):
+            if key[1] <= slot.timestamp:
+                with suppress(CandleError):  # not known then: others may know it, and the rest of the market goes on
+                    prices[key] = self.market.settlement(*key)
         return replace(Observation.of_snapshot(snapshot, instruments), settlements=prices)

@@ -21,6 +21,7 @@ from offchain.market.synthetic import START, synthetic_crash
 from offchain.oracle.epochs import Epoch
 from offchain.oracle.headers import pack_settlement
 from offchain.oracle.observations import Observation, ObservationError
+from offchain.oracle.sources import ReplaySource, ScanRanges
 from offchain.units import HOUR, MICRO
 
 PRICE = 10_123 * MICRO
@@ -139,3 +140,36 @@ def test_audit__settlement_prices__computed_again() -> None:
     desk.post()
     with mock.patch("offchain.audit.verify.find_wrong", return_value={}):
         assert {m.kind for m in verify(desk.record()).mismatches} == {"median"}
+
+
+def test_replay_source__no_candle_at_an_expiry__the_rest_is_observed(expired: Council) -> None:
+    """An expiry that the candles do not reach back to costs its settlement price, not the whole observation."""
+    council = expired
+    candles = {n: replace(c, timestamps=c.timestamps + EXPIRY - START) for n, c in synthetic_crash(3, 400).items()}
+    market = CandleMarket(candles)
+    source = ReplaySource(market, ScanRanges(market))
+    council.time = EXPIRY + 300 * HOUR
+    slot = council.slot()
+    state = council.member(0).reader.at(slot.snapshot_block)
+    wanted = state.instruments(slot.timestamp)
+    assert source.observe(slot, state, wanted).settlements.keys() == {(BTC, EXPIRY)}
+    late = {n: c.window(EXPIRY + 24 * HOUR, 276, 0) for n, c in candles.items()}
+    lost = CandleMarket(late)
+    seen = ReplaySource(lost, ScanRanges(lost)).observe(slot, state, wanted)
+    assert not seen.settlements
+    assert set(seen.instruments) == set(wanted)
+
+
+def test_audit__header_without_the_underlying_of_an_unquoted_instrument__a_finding_and_no_crash() -> None:
+    desk = Audited.open([BTC_PERP, DESK_CALL])
+    desk.post()
+    desk.hidden = frozenset({DESK_CALL})
+    desk.post()
+    record = desk.record()
+    events = list(record.events)
+    place = max(i for i, event in enumerate(events) if event.name == "EpochPosted")
+    header = list(events[place].args["header"])
+    header[10] = tuple(word for word in header[10] if word >> 240 != BTC)
+    events[place] = replace(events[place], args=events[place].args | {"header": tuple(header)})
+    with mock.patch("offchain.audit.verify.find_wrong", return_value={}):
+        assert verify(replace(record, events=tuple(events))).mismatches
