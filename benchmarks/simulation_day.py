@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import simulation_audit
-from offchain.audit.record import Record, audited, read_accounts
+from offchain.audit.record import audited, constants, read_accounts
 from offchain.chain.artifacts import ROOT
 from offchain.chain.backends import Reverted
 from offchain.chain.revm import RevmChain
@@ -172,22 +172,8 @@ class Replay:
 
     # the audit
     def _begin_audit(self, system: System) -> Future[Any]:
-        constants = Record(
-            chain_id=system.chain.chain_id,
-            oracle=system.oracle.address,
-            slot_seconds=system.oracle.call.slot_seconds(),
-            max_age=system.oracle.call.max_age(),
-            coin=system.liquidator.call.coin(),
-            auction=system.takeover.call.length(),
-            events=(),
-            block_hashes={},
-            bundles={},
-            accounts={},
-            tokens_held=0,
-            token_balance=0,
-        )
         contracts = [(each.artifact, each.address) for each in audited(system)]
-        return self.auditor.submit(simulation_audit.begin, constants, contracts)
+        return self.auditor.submit(simulation_audit.begin, constants(system), contracts)
 
     def _send(self, function: Any, *more: Any) -> None:
         """Give the audit the logs since it was last given any, and whatever else the function wants."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from eth_utils import keccak
@@ -69,6 +69,19 @@ def read_record(system: System, bundle_dir: Path) -> Record:
     last = system.chain.block_number
     events = chain_order(system.chain.events(contracts, system.deployed_at, last))
     snapshots = {e.args["header"][2] for e in events if e.name == "EpochPosted"}
+    return replace(
+        constants(system),
+        events=tuple(events),
+        block_hashes={n: system.chain.block_hash(n) for n in sorted(snapshots)},
+        bundles=read_bundles(bundle_dir),
+        accounts=read_accounts(system),
+        tokens_held=system.ledger.call.tokens_held(),
+        token_balance=system.token.call.balanceOf(system.ledger.address),
+    )
+
+
+def constants(system: System) -> Record:
+    """What never changes of a deployment; nothing of its history yet."""
     return Record(
         chain_id=system.chain.chain_id,
         oracle=system.oracle.address,
@@ -76,12 +89,12 @@ def read_record(system: System, bundle_dir: Path) -> Record:
         max_age=system.oracle.call.max_age(),
         coin=system.liquidator.call.coin(),
         auction=system.takeover.call.length(),
-        events=tuple(events),
-        block_hashes={n: system.chain.block_hash(n) for n in sorted(snapshots)},
-        bundles=read_bundles(bundle_dir),
-        accounts=read_accounts(system),
-        tokens_held=system.ledger.call.tokens_held(),
-        token_balance=system.token.call.balanceOf(system.ledger.address),
+        events=(),
+        block_hashes={},
+        bundles={},
+        accounts={},
+        tokens_held=0,
+        token_balance=0,
     )
 
 
